@@ -1,0 +1,52 @@
+"""The interface between the labelling run and the methods."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from wsss_mm.structures import ImageSample, LabelResult
+
+
+class LabelGenerator(ABC):
+    """Makes pseudo labels of one image, in two parts.
+
+    :meth:`extract` is the network's part and runs where the model is; :meth:`label` is the rest (maps, CRF, argmax)
+    and runs in worker processes on one thread each, so it must be picklable, deterministic and free of the model.
+
+    Attributes:
+        outputs: Names of the label maps it writes, one folder each.
+        needs_model: False for baselines that look at the boxes alone.
+    """
+
+    outputs: tuple[str, ...] = ()
+    needs_model: bool = True
+
+    def constants(self, model: Any) -> dict[str, Tensor]:
+        """Tensors of the trained model that every image needs (classifier weights); sent to each worker once."""
+        return {}
+
+    def extract(self, model: Any, inputs: Tensor, data_sample: Any) -> dict[str, Tensor]:
+        """Run the network on one image.
+
+        Args:
+            model: The trained model in eval mode; gradients are off.
+            inputs: ``(1, 3, H', W')`` as the model's data preprocessor gives it.
+            data_sample: The image's ``SegDataSample``.
+
+        Returns:
+            CPU float32 tensors for :meth:`label`.
+        """
+        return {}
+
+    @abstractmethod
+    def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:
+        """Make the label maps at the image's own size.
+
+        Args:
+            sample: The image and its weak labels.
+            features: What :meth:`extract` returned, without the batch dimension handled here.
+            constants: What :meth:`constants` returned.
+        """

@@ -1,0 +1,6 @@
+"""What travels between the stations."""
+
+from wsss_mm.structures.class_maps import ClassMaps
+from wsss_mm.structures.image_sample import ImageSample, LabelResult
+
+__all__ = ['ClassMaps', 'ImageSample', 'LabelResult']

@@ -1,0 +1,66 @@
+"""Class maps of one image, and their file."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsss_mm.errors import DataError
+
+
+@dataclass
+class ClassMaps:
+    """Class maps of one image.
+
+    Attributes:
+        image_id: The image's id, as in the list file.
+        class_ids: ``(K,)`` int64, segmentation ids of the classes present (1…C; 0 is background).
+        maps: ``(K, h, w)`` float32 in [0, 1].
+        height, width: The image's own size; ``h, w`` may be smaller.
+        background: ``(h, w)`` float32 in [0, 1], where a method has one (BANA's u_0).
+    """
+
+    image_id: str
+    class_ids: np.ndarray
+    maps: np.ndarray
+    height: int
+    width: int
+    background: np.ndarray | None = None
+
+    def to_bytes(self) -> bytes:
+        """The ``.npz`` file's bytes: float16, no pickle; the same maps give the same bytes."""
+        arrays = dict(image_id=np.array(self.image_id), class_ids=self.class_ids.astype(np.int64),
+                      maps=self.maps.astype(np.float16), size=np.array([self.height, self.width]))
+        if self.background is not None:
+            arrays['background'] = self.background.astype(np.float16)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClassMaps:
+        """Read a file written from :meth:`to_bytes`.
+
+        Raises:
+            DataError: not such a file, or arrays that do not fit together.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                found = {k: f[k] for k in f.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f'not readable as class maps ({error})', file=path,
+                            expected='an .npz without pickled objects') from None
+        missing = {'image_id', 'class_ids', 'maps', 'size'} - set(found)
+        if missing:
+            raise DataError(f'arrays missing: {sorted(missing)}', file=path,
+                            expected='image_id, class_ids, maps, size')
+        maps, ids = found['maps'].astype(np.float32), found['class_ids']
+        if maps.ndim != 3 or len(maps) != len(ids):
+            raise DataError(f'maps of shape {maps.shape} for {len(ids)} class ids', file=path,
+                            expected='maps (K, h, w) and class_ids (K,)')
+        background = found.get('background')
+        return cls(str(found['image_id']), ids, maps, *(int(v) for v in found['size']),
+                   background=None if background is None else background.astype(np.float32))

@@ -1,0 +1,51 @@
+"""One image with its weak labels, and what a label generator makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wsss_mm.structures.class_maps import ClassMaps
+
+
+@dataclass
+class ImageSample:
+    """One image and its weak labels, as the labelling run hands it to a generator.
+
+    Attributes:
+        image_id: Id as in the list file; also the stem of the label files.
+        image: ``(H, W, 3)`` uint8 RGB, the image's own size.
+        boxes: ``(K, 4)`` float32 ``x1, y1, x2, y2`` in pixels, 0-based, half-open.
+        box_labels: ``(K,)`` int64 segmentation ids 1…C (0 is background).
+        tags: ``(T,)`` int64 sorted segmentation ids of the classes present.
+    """
+
+    image_id: str
+    image: np.ndarray
+    boxes: np.ndarray
+    box_labels: np.ndarray
+    tags: np.ndarray
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
+
+
+@dataclass
+class LabelResult:
+    """What a generator makes of one image.
+
+    Attributes:
+        labels: ``(H, W)`` uint8 label map per output name: 0 background, 1…C, 255 ignored.
+        notes: Fallbacks taken, one sentence each; they go into the manifest.
+        maps: Class maps worth keeping for the report, or None.
+    """
+
+    labels: dict[str, np.ndarray]
+    notes: list[str] = field(default_factory=list)
+    maps: ClassMaps | None = None
