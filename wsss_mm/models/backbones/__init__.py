@@ -1,1 +1,6 @@
-"""backbones"""
+"""Trunks that mmseg does not have. Each returns a tuple of maps, as mmseg's own do."""
+
+from wsss_mm.models.backbones.toy_net import ToyNet
+from wsss_mm.models.backbones.vgg16 import VGG16, convert_vgg16_keys
+
+__all__ = ['VGG16', 'ToyNet', 'convert_vgg16_keys']

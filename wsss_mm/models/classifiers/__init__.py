@@ -1,1 +1,5 @@
-"""classifiers"""
+"""Classifiers that give class maps."""
+
+from wsss_mm.models.classifiers.cam_classifier import CAMClassifier
+
+__all__ = ['CAMClassifier']

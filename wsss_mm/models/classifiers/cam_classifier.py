@@ -1,0 +1,79 @@
+"""A classifier whose classification layer also gives class maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from wsss_mm.errors import ConfigError
+from wsss_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class CAMClassifier(BaseModel):
+    """Backbone, neck (optional), pooling head, and any number of further objectives.
+
+    An objective is a module with ``loss(classifier, inputs, feats, data_samples) -> dict[str, Tensor]``: it sees this
+    classifier (so it may run it again, on masked or augmented images), the batch ``(N, 3, H, W)``, the features
+    already computed and the samples; values under keys containing ``loss`` are added up, others are logged.
+
+    Args:
+        backbone: Returns a tuple of maps.
+        head: A :class:`~wsss_mm.models.heads.BasePoolingHead`.
+        neck: Between the two.
+        objectives: Further training signals, each built by the registry.
+        data_preprocessor: As in mmseg.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(self, backbone: dict, head: dict, neck: dict | None = None, objectives: Sequence[dict] = (),
+                 data_preprocessor: dict | nn.Module | None = None, init_cfg: dict | list[dict] | None = None) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.neck = None if neck is None else MODELS.build(neck)
+        self.head = MODELS.build(head)
+        self.objectives = nn.ModuleList([MODELS.build(objective) for objective in objectives])
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """``(N, 3, H, W)`` -> the maps of the backbone, or of the neck."""
+        feats = self.backbone(inputs)
+        return feats if self.neck is None else self.neck(feats)
+
+    def class_maps(self, inputs: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` -> logits ``(N, C, h, w)`` at the backbone's stride, background not among them."""
+        return self.head.class_maps(self.extract_feat(inputs))
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> Any:
+        """mmengine's three modes.
+
+        Args:
+            inputs: ``(N, 3, H, W)``, normalised.
+            data_samples: One ``SegDataSample`` per image.
+            mode: ``'loss'`` -> dict of tensors; ``'predict'`` -> the samples with ``pred_label``, scores ``(C,)``;
+                ``'tensor'`` -> image logits ``(N, C)``.
+
+        Raises:
+            ConfigError: another mode, or two parts that give a loss of the same name.
+        """
+        if mode == 'tensor':
+            return self.head(self.extract_feat(inputs))
+        if mode == 'predict':
+            return self.head.predict(self.extract_feat(inputs), data_samples)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        raise ConfigError(f'mode={mode!r}', expected="'loss', 'predict' or 'tensor'")
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """The head's losses and those of all objectives."""
+        feats = self.extract_feat(inputs)
+        losses = dict(self.head.loss(feats, data_samples))
+        for objective in self.objectives:
+            more = objective.loss(self, inputs, feats, data_samples)
+            if twice := sorted(losses.keys() & more.keys()):
+                raise ConfigError(f'{type(objective).__name__} gives {twice}, which another part gave already',
+                                  expected='one part per name', fix='rename its keys')
+            losses.update(more)
+        return losses
