@@ -1,1 +1,5 @@
-"""TODO"""
+"""Hooks and the stage chain."""
+
+from wsss_mm.engine.hooks import PseudoLabelHook, StageHook
+
+__all__ = ['PseudoLabelHook', 'StageHook']

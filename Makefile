@@ -1,0 +1,56 @@
+# make demo   build the environment, draw toy VOC, run the whole chain on boxes, write the report
+# make test   build what is missing and run the tests
+#
+# WHEELHOUSE=folder   take ready-made wheels (mmcv, pydensecrf) from there instead of compiling them
+# PYTHON=python3.11   the interpreter of the environment
+PYTHON ?= python3
+WHEELHOUSE ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
+STAMP := $(VENV)/.done
+
+.PHONY: env test lint demo clean
+env: $(STAMP)-package
+
+# Each step leaves a stamp, so an interrupted set-up goes on with the step it was in.
+$(STAMP)-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "error: $(PYTHON) is older than 3.10; name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+$(STAMP)-build: $(STAMP)-venv
+	@echo "environment 1/5: build tools"
+	$(PIP) "setuptools<81" wheel ninja "cython<3" numpy
+	@touch $@
+$(STAMP)-torch: $(STAMP)-build
+	@echo "environment 2/5: torch"
+	$(PIP) torch==2.13.0
+	@touch $@
+$(STAMP)-mmcv: $(STAMP)-torch
+	@echo "environment 3/5: mmcv with its ops (about 13 minutes where it is compiled; WHEELHOUSE=folder spares it)"
+	MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-2} $(PIP) $(FIND) --no-build-isolation mmcv==2.1.0
+	@touch $@
+$(STAMP)-crf: $(STAMP)-build
+	@echo "environment 4/5: pydensecrf"
+	CYTHON_FORCE_REGEN=1 $(PIP) $(FIND) --no-build-isolation pydensecrf==1.0rc3 || \
+	  echo "pydensecrf does not build here: the CRF in PyTorch serves instead, slower on the CPU"
+	@touch $@
+$(STAMP)-package: $(STAMP)-mmcv $(STAMP)-crf pyproject.toml
+	@echo "environment 5/5: mmengine, mmseg, mmdet and this package"
+	$(PIP) $(FIND) --no-build-isolation -e ".[openmmlab,dev]"
+	@touch $@
+
+test: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/mypy wsss_mm
+
+demo: env
+	$(BIN)/python tools/train.py configs/bap/deeplabv2_toy.py
+
+clean:
+	rm -rf work_dirs data build *.egg-info

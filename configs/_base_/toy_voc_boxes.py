@@ -1,0 +1,24 @@
+# Toy VOC, profile "boxes": 96-px scenes, 6 classes. TOY_WORLD is the seed of the drawn world.
+data_root = 'data/toy_voc/boxes_world{{$TOY_WORLD:0}}'
+toy_data = dict(run='data', kind='toy', root=data_root, profile='boxes', seed=int('{{$TOY_WORLD:0}}'))
+crop_size = (96, 96)
+data_preprocessor = dict(
+    type='wsss_mm.WeakSegDataPreProcessor', mean=[110., 110., 110.], std=[60., 60., 60.], bgr_to_rgb=True,
+    pad_val=0, seg_pad_val=255, size=crop_size, test_cfg=dict(size_divisor=4))
+# boxes, no masks
+box_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadWeakLabels'),
+    dict(type='wsss_mm.PackWeakInputs')]
+test_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
+    dict(type='wsss_mm.PackWeakInputs')]
+val_dataloader = dict(
+    batch_size=1, num_workers=1, persistent_workers=True, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='wsss_mm.ToyVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/val.txt', box_dir=None,
+        pipeline=test_pipeline, test_mode=True))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator

@@ -1,0 +1,27 @@
+"""What every tool does first: find the package, speak of errors in one message."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TOOLS.parent))
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a tool's main; a :class:`WSSSError` becomes one message and exit code 2."""
+    from wsss_mm.errors import WSSSError
+    from wsss_mm.requirements import check_requirements
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH')]))
+    try:
+        check_requirements()
+        sys.exit(main() or 0)
+    except WSSSError as error:
+        print(f'\nerror: {error}', file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+        sys.exit(130)

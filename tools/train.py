@@ -1,0 +1,116 @@
+"""Train a config, after running whatever stages it needs, and report.
+
+Examples:
+    python tools/train.py configs/bap/deeplabv2_toy.py
+    python tools/train.py configs/bap/deeplabv2_voc.py --amp
+    python tools/train.py configs/bap/classifier_voc.py --no-prerequisites --resume
+    torchrun --nproc_per_node=4 tools/train.py configs/bap/deeplabv2_voc.py --no-prerequisites --launcher pytorch
+"""
+
+import argparse
+import os
+
+import _common
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a training config')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go (default: the config\'s)')
+    parser.add_argument('--no-prerequisites', action='store_true', help='run this one stage alone, without a report')
+    parser.add_argument('--plan', action='store_true', help='say what would run and why, and stop')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from the last checkpoint of the work dir, or from the one named')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
+    parser.add_argument('--cfg-options', nargs='+', action=_dict_action(), metavar='KEY=VALUE',
+                        help='override settings of this config, as a.b=1')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def _dict_action():
+    from mmengine.config import DictAction
+    return DictAction
+
+
+def train(cfg, args) -> None:
+    """Train one config in this process."""
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from wsss_mm.errors import ConfigError
+    from wsss_mm.safe_loading import load_checkpoint_file
+    cfg.launcher = args.launcher
+    if 'default_scope' not in cfg:
+        raise ConfigError('no default_scope', file=cfg.filename, expected="default_scope = 'mmseg' or 'mmdet'",
+                          fix='add it to the config or take _base_/default_runtime.py')
+    if args.amp:
+        if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ConfigError(f'--amp with optim_wrapper.type {cfg.optim_wrapper.type}', file=cfg.filename,
+                              expected='OptimWrapper')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            raise ConfigError('--auto-scale-lr without an auto_scale_lr section', file=cfg.filename,
+                              expected='auto_scale_lr = dict(base_batch_size=…)')
+        cfg.auto_scale_lr.enable = True
+    if args.resume == 'auto':
+        cfg.resume = True
+    elif args.resume:
+        load_checkpoint_file(args.resume)   # a clear refusal before the runner is built
+        cfg.resume, cfg.load_from = True, args.resume
+    elif cfg.get('load_from'):
+        load_checkpoint_file(cfg.load_from)
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.train()
+
+
+def main() -> int:
+    args = parse_args()
+    from wsss_mm import registry  # noqa: F401  own checkpoints become loadable
+    from wsss_mm.engine import stages
+    cfg = stages.load_config(args.config)
+    changed = bool(args.cfg_options)
+    if changed:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    if args.no_prerequisites:
+        train(cfg, args)
+        return 0
+
+    before = stages.plan(args.config)
+    after = [stages.to_stage(e, args.config) for e in cfg.get('report', {}).get('needs', [])]
+    total = len(before) + 1 + len(after) + ('report' in cfg)
+    if args.plan:
+        own = stages.Stage('train', args.config)
+        for number, stage in enumerate([*before, own, *after], 1):
+            print(f'[{number}/{total}] {stage.key}: {stages.why_incomplete(stage) or "complete"}')
+        return 0
+    stages.run_stages(before, _common.TOOLS, total=total)
+    own = stages.Stage('train', args.config)
+    head = f'[{len(before) + 1}/{total}] {own.key}'
+    reason = 'settings given on the command line' if changed or args.work_dir else stages.why_incomplete(own)
+    if reason is None:
+        print(f'{head}: complete', flush=True)
+    else:
+        print(f'{head}: {reason}', flush=True)
+        if reason == 'training was interrupted' and args.resume is None:
+            args.resume = 'auto'
+        train(cfg, args)
+    stages.run_stages(after, _common.TOOLS, len(before) + 1, total)
+    if 'report' in cfg:
+        from wsss_mm.visualization.report import build_report
+        print(f'[{total}/{total}] report', flush=True)
+        path = build_report(cfg.report, cfg.report.out_dir)
+        print(f'\nreport: {path}')
+    return 0
+
+
+if __name__ == '__main__':
+    _common.run(main)

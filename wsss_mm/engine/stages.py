@@ -1,0 +1,212 @@
+"""The stage chain: what a config needs, what of it is complete, and running the rest.
+
+Each stage is a process of its own (mmengine's singletons do not survive a second Runner in one process), started
+with the same tools a user would call, so a chain can be followed and repeated by hand.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from wsss_mm import files
+from wsss_mm.config_hash import digest, settings_of
+from wsss_mm.errors import ConfigError, DataError, WSSSError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
+                  'load_from')
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a chain.
+
+    Attributes:
+        run: ``data`` (toy VOC drawn, or VOC checked to be there), ``train`` or ``labels``.
+        config: The stage's config file (``train``, ``labels``).
+        data: The ``data`` stage's own fields: ``kind`` (toy | voc), ``root`` and, for the toy, ``profile``, ``seed``.
+    """
+
+    run: str
+    config: str = ''
+    data: tuple[tuple[str, Any], ...] = field(default=())
+
+    @property
+    def key(self) -> str:
+        """Name of the stage in messages and records."""
+        return f'{self.run} {self.config or dict(self.data)["root"]}'
+
+
+def find_config(path: str | Path) -> Path:
+    """A config file, looked up from the working directory, then from the package's root.
+
+    Raises:
+        ConfigError: not there.
+    """
+    for base in (Path(), _ROOT, _ROOT / 'wsss_mm/.mim'):
+        if (base / path).is_file():
+            return base / path
+    raise ConfigError('no such config', file=path, expected=f'a file below {Path.cwd()} or {_ROOT}',
+                      fix='ls configs/*/')
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a config with its work dir filled in as mmengine's tools do."""
+    cfg = Config.fromfile(find_config(path))
+    if not cfg.get('work_dir'):
+        cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
+    return cfg
+
+
+def training_settings(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """Hash per config part that decides a trained network."""
+    return settings_of(cfg, _TRAINING_KEYS)
+
+
+def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
+    """A ``prerequisites`` entry as a :class:`Stage`; without ``config`` it means the config itself.
+
+    Raises:
+        ConfigError: not one of the three kinds, or fields missing.
+    """
+    entry = dict(entry)
+    run = entry.pop('run', None)
+    if run in ('train', 'labels'):
+        config = entry.get('config') or str(own_config)
+        if config:
+            return Stage(run, str(config))
+    elif run == 'data' and entry.get('kind') in ('toy', 'voc') and 'root' in entry:
+        return Stage(run, data=tuple(sorted(entry.items())))
+    raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
+                      expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|'voc', "
+                               'root=…)')
+
+
+def direct_prerequisites(cfg: Mapping[str, Any]) -> list[Stage]:
+    """The stages that a config names itself."""
+    return [to_stage(e) for e in cfg.get('prerequisites', ())]
+
+
+def plan(config: str | Path, seen: tuple[str, ...] = ()) -> list[Stage]:
+    """All stages that a training of ``config`` stands on, in the order to run them, each once."""
+    config = str(config)
+    if config in seen:
+        raise ConfigError(f'prerequisites run in a circle: {" → ".join((*seen, config))}', file=config)
+    stages: list[Stage] = []
+    for stage in direct_prerequisites(load_config(config)):
+        stages += plan(stage.config, (*seen, config)) if stage.config else []
+        stages.append(stage)
+    return list(dict.fromkeys(stages))
+
+
+def product_of(stage: Stage) -> str | None:
+    """A fingerprint of what a complete stage made; None where it is not complete."""
+    if stage.run == 'data':
+        marker = files.read_json(_marker(dict(stage.data)))
+        return digest(marker) if marker else None
+    cfg = load_config(stage.config)
+    if stage.run == 'train':
+        record = files.read_json(Path(cfg.work_dir) / 'stage.json')
+        return record['product'] if record else None
+    record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
+    return digest(record) if record and record.get('complete') else None
+
+
+def _marker(data: Mapping[str, Any]) -> Path:
+    return Path(data['root']) / ('toy_voc.json' if data['kind'] == 'toy' else 'ImageSets')
+
+
+def why_incomplete(stage: Stage) -> str | None:
+    """Why a stage has to run; None where it is complete.
+
+    Raises:
+        ConfigError: the folder holds a complete stage made with other settings.
+        DataError: PASCAL VOC is not where the config looks for it.
+    """
+    if stage.run == 'data':
+        data = dict(stage.data)
+        if data['kind'] == 'voc':
+            if not _marker(data).is_dir():
+                raise DataError('PASCAL VOC 2012 is not there', file=data['root'], expected='JPEGImages, Annotations, '
+                                'SegmentationClass, SegmentationClassAug and ImageSets below it',
+                                fix=f'python tools/prepare_dataset.py voc --root {data["root"]}   (says step by step '
+                                    'what to put where)')
+            return None
+        marker = files.read_json(_marker(data))
+        return None if marker and marker.get('seed') == data.get('seed', 0) else 'not drawn yet'
+    cfg = load_config(stage.config)
+    if stage.run == 'labels':
+        record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
+        if record is None:
+            return 'no labels yet'
+        if not record.get('complete'):
+            return 'labels are there in part'
+        return _changed(record, settings_of(cfg, [k for k in ('pseudo_labels', 'model') if k in record['settings']]),
+                        cfg.pseudo_labels.out_dir, _checkpoint_changed(cfg, record))
+    record = files.read_json(Path(cfg.work_dir) / 'stage.json')
+    if record is None:
+        started = (Path(cfg.work_dir) / 'last_checkpoint').is_file()
+        return 'training was interrupted' if started else 'not trained yet'
+    inputs = {s.key: product_of(s) for s in direct_prerequisites(cfg)}
+    stale = [k for k, v in inputs.items() if record['inputs'].get(k) != v]
+    return _changed(record, training_settings(cfg), cfg.work_dir, stale)
+
+
+def _checkpoint_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
+    if 'checkpoint' not in record['settings']:
+        return []
+    trained = files.read_json(Path(cfg.work_dir) / 'stage.json')
+    return [] if trained and trained['product'] == record['settings']['checkpoint'] else ['checkpoint']
+
+
+def _changed(record: Mapping[str, Any], settings: dict[str, str], folder: str, also: list[str]) -> None:
+    changed = [k for k, v in settings.items() if record['settings'].get(k) != v] + also
+    if changed:
+        raise ConfigError(f'was made with other settings or inputs; changed: {", ".join(changed)}', file=folder,
+                          expected='the same config and inputs as before',
+                          fix=f'rm -r {folder}   (to make it anew), or name another folder')
+
+
+def command(stage: Stage, tools: Path) -> list[str]:
+    """The command line of a stage, as a user would type it."""
+    if stage.run == 'data':
+        data = dict(stage.data)
+        return [sys.executable, str(tools / 'prepare_dataset.py'), 'toy', '--root', data['root'], '--profile',
+                data['profile'], '--seed', str(data.get('seed', 0))]
+    if stage.run == 'labels':
+        return [sys.executable, str(tools / 'generate.py'), stage.config]
+    return [sys.executable, str(tools / 'train.py'), stage.config, '--no-prerequisites', '--resume']
+
+
+def run_stages(stages: list[Stage], tools: Path, offset: int = 0, total: int | None = None) -> None:
+    """Run what is missing of a list of stages, in order, saying each step and why.
+
+    Args:
+        stages: As :func:`plan` gives them.
+        tools: The folder of the command-line tools.
+        offset, total: Numbering of the steps.
+
+    Raises:
+        WSSSError: a stage failed; the command to repeat it alone is in the message.
+    """
+    total = total or len(stages)
+    for number, stage in enumerate(stages, offset + 1):
+        reason = why_incomplete(stage)
+        head = f'[{number}/{total}] {stage.key}'
+        if reason is None:
+            print(f'{head}: complete', flush=True)
+            continue
+        line = command(stage, tools)
+        print(f'{head}: {reason}\n    $ {shlex.join(["python", *line[1:]])}', flush=True)
+        code = subprocess.run(line, check=False).returncode
+        if code:
+            raise WSSSError(f'{stage.key} failed with exit code {code}; its message stands above',
+                            fix=shlex.join(['python', *line[1:]]))

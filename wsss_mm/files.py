@@ -1,0 +1,76 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+TEMPORARY = '.tmp-'
+
+
+def write_atomic(path: str | Path, data: bytes, rank: int = 0) -> str:
+    """Write a file so that it is whole or absent, and return its SHA-256.
+
+    A temporary file in the same folder is flushed and fsynced, then renamed over ``path``.
+
+    Args:
+        path: The file; its folder is made if need be.
+        data: The content.
+        rank: Rank of the writing process group; a rank removes only its own leftovers.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}{TEMPORARY}{rank}-{os.getpid()}')
+    try:
+        with open(temporary, 'wb') as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return hashlib.sha256(data).hexdigest()
+
+
+def remove_leftovers(folder: str | Path, rank: int = 0) -> None:
+    """Remove temporary files that a killed process of this rank left below ``folder``."""
+    for path in Path(folder).rglob(f'.*{TEMPORARY}{rank}-*'):
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> str:
+    """Write JSON atomically, keys sorted, so that equal contents give equal bytes."""
+    return write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + '\n').encode())
+
+
+def read_json(path: str | Path) -> Any | None:
+    """Read a JSON file; None where there is none or it is cut short."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+
+
+def label_png(label: np.ndarray, palette: list) -> bytes:
+    """A label map as the bytes of an 8-bit palette PNG.
+
+    Args:
+        label: ``(H, W)`` uint8 segmentation ids; 255 is ignored.
+        palette: RGB per class, background first; 255 is drawn in VOC's cream.
+    """
+    colours = np.zeros((256, 3), np.uint8)
+    colours[:len(palette)] = palette
+    colours[255] = (224, 224, 192)
+    picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode='P')
+    picture.putpalette(colours.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, format='PNG')
+    return buffer.getvalue()

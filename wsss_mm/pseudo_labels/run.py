@@ -1,0 +1,167 @@
+"""The labelling run: dataset → network → worker processes → files, with resume, shards and failures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, init_default_scope
+from torch import nn
+
+from wsss_mm.config_hash import digest, plain, settings_of
+from wsss_mm.errors import CheckpointError, ConfigError, WSSSError
+from wsss_mm.progress import Progress
+from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.run_folder import RunFolder
+from wsss_mm.pseudo_labels.workers import LabelWorkers
+from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
+from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
+from wsss_mm.structures import ImageSample
+
+
+class LabellingRun:
+    """Labels every image of a dataset as ``cfg.pseudo_labels`` says.
+
+    ``pseudo_labels`` holds ``out_dir``, ``dataset`` (with a test pipeline), ``generator`` and ``num_workers``; for a
+    generator that needs a model also ``cfg.model`` and a checkpoint. The network runs in this process, one image at
+    a time at its own size; maps, CRF and files are made by ``num_workers`` processes of one thread each behind a
+    bounded queue, so memory does not grow with the dataset. The files do not depend on the number of workers or
+    ranks, on the order or on interruptions.
+
+    Args:
+        cfg: The whole config.
+        checkpoint: The trained model's file; default ``<work_dir>/final.pth``.
+        model: A model already in memory (the hook's way); its checkpoint must be given for the record.
+        device: Where the network runs.
+        rank, world_size: This process's share of the images.
+
+    Raises:
+        ConfigError: no ``pseudo_labels``, or its folder holds another run.
+        CheckpointError: no checkpoint, or one of another network.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str | Path | None = None, model: nn.Module | None = None,
+                 device: str = 'cpu', rank: int = 0, world_size: int = 1) -> None:
+        if 'pseudo_labels' not in cfg:
+            raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='pseudo_labels = dict(out_dir=…, '
+                              'dataset=…, generator=…)', fix='take a config that makes labels, as '
+                              'configs/bap/classifier_toy.py')
+        if DefaultScope.get_current_instance() is None:
+            init_default_scope(cfg.get('default_scope', 'mmseg'))
+        section = cfg.pseudo_labels
+        self.device, self.rank, self.world_size = device, rank, world_size
+        self.num_workers = section.get('num_workers', 2)
+        self.generator: LabelGenerator = TASK_UTILS.build(section.generator)
+        self.dataset = DATASETS.build(section.dataset)
+        self.checkpoint, self.model = None, None
+        if self.generator.needs_model:
+            self.checkpoint = Path(checkpoint or Path(cfg.work_dir) / 'final.pth')
+            self.model = model if model is not None else load_model(cfg, self.checkpoint)
+        self.folder = RunFolder(section.out_dir, self._describe(cfg), rank, world_size)
+
+    def _describe(self, cfg: Config) -> dict[str, Any]:
+        keys = ['pseudo_labels'] + (['model'] if self.generator.needs_model else [])
+        settings = settings_of(cfg, keys)
+        if self.checkpoint:
+            settings['checkpoint'] = file_sha256(self.checkpoint)
+        versions = {}
+        for name in ('wsss_mm', 'torch', 'numpy', 'mmengine', 'mmsegmentation', 'opencv-python', 'pydensecrf'):
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return dict(hash=digest(settings), settings=settings, outputs=list(self.generator.outputs),
+                    config=plain(cfg.pseudo_labels), versions=versions,
+                    checkpoint=str(self.checkpoint) if self.checkpoint else None,
+                    config_file=Path(cfg.filename).name if cfg.filename else None)
+
+    def run(self) -> dict[str, Any]:
+        """Label what is missing.
+
+        Returns:
+            ``complete`` (of all ranks), ``labelled`` and ``skipped`` counts and ``failures`` (text per image id).
+        """
+        ids = [self.dataset.get_data_info(i)['img_id'] for i in range(len(self.dataset))]
+        mine = range(self.rank, len(ids), self.world_size)
+        done = self.folder.done()
+        todo = [i for i in mine if ids[i] not in done]
+        failures: dict[str, str] = {}
+        progress = Progress(len(mine), f'labels → {self.folder.root}', done=len(mine) - len(todo))
+        constants = {}
+        if self.model is not None:
+            self.model.to(self.device).eval()
+            constants = {k: v.detach().float().cpu() for k, v in self.generator.constants(self.model).items()}
+        palette = self.dataset.metainfo['palette']
+        with LabelWorkers(self.generator, constants, palette, self.folder.root, self.rank, self.num_workers) as workers:
+            for image_id, hashes, notes, error in workers.map(self._samples(todo, ids)):
+                if error:
+                    failures[image_id] = error
+                else:
+                    self.folder.add(image_id, hashes, notes)
+                progress.step(failed=bool(error))
+        progress.finish()
+        complete = self.folder.finish(ids, failures)
+        return dict(complete=complete, labelled=len(todo) - len(failures), skipped=len(mine) - len(todo),
+                    failures=failures)
+
+    @torch.no_grad()
+    def _samples(self, todo: list[int], ids: list[str]) -> Iterator[tuple[str, Any, Any, str | None]]:
+        """Yield ``(id, ImageSample, features, None)``, or ``(id, None, None, error)`` for an image that fails."""
+        for i in todo:
+            try:
+                data = self.dataset.prepare_data(i)
+                sample = image_sample(ids[i], data)
+                features = {}
+                if self.model is not None:
+                    batch = self.model.data_preprocessor(
+                        dict(inputs=[data['inputs']], data_samples=[data['data_samples']]), False)
+                    features = self.generator.extract(self.model, batch['inputs'], batch['data_samples'][0])
+            except Exception as error:   # one bad image never stops a run
+                yield ids[i], None, None, describe_error(error)
+            else:
+                yield ids[i], sample, features, None
+
+
+def image_sample(image_id: str, data: dict[str, Any]) -> ImageSample:
+    """The weak labels of a packed image, with segmentation ids (class index + 1)."""
+    packed = data['data_samples']
+    image = data['inputs'].flip(0).permute(1, 2, 0).contiguous().numpy()   # the pipeline reads BGR
+    boxes = packed.gt_instances if 'gt_instances' in packed else None
+    return ImageSample(
+        image_id=image_id, image=image,
+        boxes=boxes.bboxes.numpy() if boxes is not None else torch.zeros(0, 4).numpy(),
+        box_labels=boxes.labels.numpy() + 1 if boxes is not None else torch.zeros(0, dtype=torch.int64).numpy(),
+        tags=(packed.gt_label.nonzero().flatten() + 1).numpy() if 'gt_label' in packed else torch.zeros(
+            0, dtype=torch.int64).numpy())
+
+
+def describe_error(error: Exception) -> str:
+    """One message for the manifest: ours as it is, others with the place they came from."""
+    if isinstance(error, WSSSError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f'{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})'
+
+
+def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
+    """Build ``cfg.model`` and load a checkpoint into it, strictly.
+
+    Raises:
+        CheckpointError: unsafe, unreadable, or its weights are of another network.
+    """
+    model = MODELS.build(cfg.model)
+    loaded = load_checkpoint_file(checkpoint)
+    weights = loaded.get('state_dict', loaded)
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        lines = [x.strip() for x in str(error).splitlines()[1:4]]
+        raise CheckpointError('the weights are of another network: ' + ' '.join(lines)[:400], file=checkpoint,
+                              expected=f'a checkpoint of {cfg.model.type} as in {cfg.filename}',
+                              fix='name the checkpoint that this config trained') from None
+    return model

@@ -1,0 +1,123 @@
+"""The folder of a labelling run: manifest, resume, refusal of a changed config."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wsss_mm import files
+from wsss_mm.errors import ConfigError
+from wsss_mm.safe_loading import file_sha256
+
+
+class RunFolder:
+    """What a labelling run has written, and what is left to do.
+
+    ``run.json`` describes the run; ``manifest.jsonl`` has a line per finished image, written after its files; several
+    ranks keep ``manifest.rank<r>.jsonl`` each until one of them finds all images done and joins them.
+
+    Args:
+        root: The run's folder.
+        description: What decides the labels (config, its hash, checkpoint's SHA-256 …); goes into ``run.json``.
+        rank, world_size: This process among several that share the work.
+
+    Raises:
+        ConfigError: the folder holds a run of another config or checkpoint.
+    """
+
+    def __init__(self, root: str | Path, description: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
+        self.root, self.description, self.rank = Path(root), description, rank
+        self._own = self.root / ('manifest.jsonl' if world_size == 1 else f'manifest.rank{rank}.jsonl')
+        found = files.read_json(self.root / 'run.json')
+        if found is not None and found.get('hash') != description['hash']:
+            changed = [k for k in sorted({*found.get('settings', {}), *description['settings']})
+                       if found.get('settings', {}).get(k) != description['settings'].get(k)]
+            raise ConfigError(
+                f'this folder holds labels made with other settings; changed: {", ".join(changed) or "unknown"}',
+                file=self.root, expected='the same config and checkpoint, or an empty folder',
+                fix=f'rm -r {self.root}   (to make them anew), or set another pseudo_labels.out_dir')
+        self.root.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(self.root, rank)
+        self._done = self._verified()
+        if found is None or found.get('complete'):
+            files.write_json(self.root / 'run.json', {**description, 'complete': False})
+        # A killed run may have cut its last line short: write back the whole ones before adding more.
+        own = [r for r in self._read(self._own) if r['id'] in self._done]
+        files.write_atomic(self._own, b''.join(map(_line, own)), rank)
+        self._stream = open(self._own, 'ab')
+
+    def done(self) -> set[str]:
+        """Ids whose files are all there with the hashes that the manifest gives."""
+        return set(self._done)
+
+    def write(self, result_files: dict[str, bytes]) -> dict[str, str]:
+        """Write one image's files; returns their hashes. Used from worker processes as well."""
+        return write_files(self.root, result_files, self.rank)
+
+    def add(self, image_id: str, hashes: dict[str, str], notes: list[str]) -> None:
+        """Add the manifest's line of one image whose files are written."""
+        record = dict(id=image_id, files=hashes, notes=notes)
+        self._done[image_id] = record
+        self._stream.write(_line(record))
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def finish(self, ids: Iterable[str], failures: dict[str, str]) -> bool:
+        """End the run: failures.json, and where all ids are done the joined manifest and ``"complete": true``.
+
+        Args:
+            ids: All ids of the run, of every rank.
+            failures: Error text per image id that failed in this process.
+
+        Returns:
+            Whether the whole run is complete.
+        """
+        self._stream.close()
+        failed_path = self.root / 'failures.json'
+        if failures:
+            files.write_json(failed_path, failures)
+        else:
+            failed_path.unlink(missing_ok=True)
+        done = {r['id']: r for path in self._manifests() for r in self._read(path)}
+        ids = sorted(ids)
+        if not all(i in done for i in ids):
+            return False
+        files.write_atomic(self.root / 'manifest.jsonl', b''.join(_line(done[i]) for i in ids), self.rank)
+        for path in self._manifests():
+            if path.name != 'manifest.jsonl':
+                path.unlink(missing_ok=True)
+        files.write_json(self.root / 'run.json', {**self.description, 'complete': True, 'images': len(ids)})
+        return True
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self.root.glob('manifest*.jsonl'))
+
+    def _verified(self) -> dict[str, dict]:
+        records = {r['id']: r for path in self._manifests() for r in self._read(path)}
+        return {i: r for i, r in records.items() if all(self._intact(n, h) for n, h in r['files'].items())}
+
+    def _intact(self, name: str, sha256: str) -> bool:
+        path = self.root / name
+        return path.is_file() and file_sha256(path) == sha256
+
+    @staticmethod
+    def _read(path: Path) -> list[dict]:
+        records = []
+        for line in path.read_bytes().splitlines() if path.is_file() else []:
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:   # the line that a killed run was writing
+                continue
+        return records
+
+
+def write_files(root: Path, result_files: dict[str, bytes], rank: int) -> dict[str, str]:
+    """Write an image's files atomically below ``root``; returns name → SHA-256."""
+    return {name: files.write_atomic(root / name, data, rank) for name, data in sorted(result_files.items())}
+
+
+def _line(record: dict) -> bytes:
+    return (json.dumps(record, sort_keys=True) + '\n').encode()

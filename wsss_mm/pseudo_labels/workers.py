@@ -1,0 +1,125 @@
+"""Worker processes of a labelling run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsss_mm.errors import WSSSError
+from wsss_mm.files import label_png
+from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.run_folder import write_files
+
+# What a worker needs for every image; set once when it starts.
+_job: dict[str, Any] = {}
+
+
+class LabelWorkers:
+    """Runs ``generator.label`` and writes its files, in processes of one thread each.
+
+    At most ``2 * num_workers + 2`` images are under way, so the network's process waits rather than fill the memory.
+    With ``num_workers=0`` everything runs in this process, on one thread too, so the files are the same.
+
+    Args:
+        generator: Its ``label`` part is used here.
+        constants: Tensors every image needs.
+        palette: RGB per class for the PNGs.
+        root: The run's folder.
+        rank: Marks this rank's temporary files.
+        num_workers: Number of processes.
+    """
+
+    def __init__(self, generator: LabelGenerator, constants: dict[str, torch.Tensor], palette: list, root: Path,
+                 rank: int, num_workers: int) -> None:
+        self._setup = (generator, {k: v.numpy() for k, v in constants.items()}, palette, root, rank)
+        self._limit = 2 * num_workers + 2
+        self._pool = None
+        self._threads = torch.get_num_threads()
+        if num_workers:
+            # spawn: a forked child of a process with running torch threads can hang.
+            self._pool = ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context('spawn'),
+                                             initializer=_start_worker, initargs=self._setup)
+
+    def __enter__(self) -> LabelWorkers:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        torch.set_num_threads(self._threads)
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, samples: Iterable[tuple[str, Any, Any, str | None]]
+            ) -> Iterator[tuple[str, dict[str, str], list[str], str | None]]:
+        """Yield ``(id, file hashes, notes, error)`` per sample, as they are finished."""
+        if self._pool is None:
+            _job.update(zip(('generator', 'constants', 'palette', 'root', 'rank'), self._setup, strict=True))
+            for image_id, sample, features, error in samples:
+                yield (image_id, {}, [], error) if error else self._inline(image_id, sample, features)
+            return
+        running: dict[Future, str] = {}
+        try:
+            for image_id, sample, features, error in samples:
+                if error:
+                    yield image_id, {}, [], error
+                    continue
+                arrays = {k: v.numpy() for k, v in features.items()}
+                running[self._pool.submit(_label, image_id, sample, arrays)] = image_id
+                if len(running) >= self._limit:
+                    yield from self._finished(running)
+            while running:
+                yield from self._finished(running)
+        except BrokenProcessPool:
+            raise WSSSError('a labelling process died (killed, or out of memory)', file=self._setup[3],
+                            fix='run the same command again: finished images are kept; with little memory set '
+                                'pseudo_labels.num_workers lower') from None
+
+    def _inline(self, image_id: str, sample: Any, features: Any) -> tuple:
+        torch.set_num_threads(1)
+        try:
+            return _label(image_id, sample, {k: v.numpy() for k, v in features.items()})
+        finally:
+            torch.set_num_threads(self._threads)
+
+    @staticmethod
+    def _finished(running: dict[Future, str]) -> Iterator[tuple]:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            del running[future]
+            yield future.result()
+
+
+def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, rank: int) -> None:
+    torch.set_num_threads(1)
+    import cv2
+    cv2.setNumThreads(0)
+    _job.update(generator=generator, constants=constants, palette=palette, root=root, rank=rank)
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:
+        # A killed parent cannot stop its pool; an orphan would wait for work for ever.
+        parent.join()
+        os._exit(1)
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+
+def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:
+    from wsss_mm.pseudo_labels.run import describe_error
+    try:
+        result = _job['generator'].label(sample, {k: torch.from_numpy(v) for k, v in features.items()},
+                                         {k: torch.from_numpy(v) for k, v in _job['constants'].items()})
+        content = {f'{name}/{image_id}.png': label_png(label, _job['palette'])
+                   for name, label in result.labels.items()}
+        if result.maps is not None:
+            content[f'maps/{image_id}.npz'] = result.maps.to_bytes()
+        return image_id, write_files(_job['root'], content, _job['rank']), result.notes, None
+    except OSError:   # a full or read-only disk concerns the run, not the image
+        raise
+    except Exception as error:
+        return image_id, {}, [], describe_error(error)
