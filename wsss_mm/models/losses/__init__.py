@@ -1,1 +1,20 @@
-"""losses"""
+"""Losses that train a segmentor on imperfect labels."""
+
+from wsss_mm.models.losses.noisy_labels import (
+    BootstrappingLoss,
+    EntropyRegularization,
+    NoiseAwareLoss,
+    NoisyLabelLoss,
+    ReliableCrossEntropy,
+    bootstrapping_loss,
+    confidence,
+    entropy_regularization,
+    noise_aware_loss,
+    poly_beta,
+    reliable_cross_entropy,
+    split_by_agreement,
+)
+
+__all__ = ['BootstrappingLoss', 'EntropyRegularization', 'NoiseAwareLoss', 'NoisyLabelLoss', 'ReliableCrossEntropy',
+           'bootstrapping_loss', 'confidence', 'entropy_regularization', 'noise_aware_loss', 'poly_beta',
+           'reliable_cross_entropy', 'split_by_agreement']

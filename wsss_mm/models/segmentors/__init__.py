@@ -1,1 +1,5 @@
-"""segmentors"""
+"""Segmentors."""
+
+from wsss_mm.models.segmentors.multi_scale_segmentor import MultiScaleSegmentor
+
+__all__ = ['MultiScaleSegmentor']

@@ -1,0 +1,111 @@
+"""A segmentor tested at several scales, with flipping and a dense CRF."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.models.utils import resize
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from wsss_mm.errors import ConfigError
+from wsss_mm.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class MultiScaleSegmentor(EncoderDecoder):
+    """``EncoderDecoder`` whose whole-image inference averages logits over scales and flips, then may run a CRF.
+
+    BANA's test: the image at each scale, plain and mirrored, goes through the network; the logits are brought to the
+    input's size and averaged (they are 20 times the cosine, so this is the published average of cosines). With one
+    scale of 1, no flip and no CRF it gives what ``EncoderDecoder`` gives.
+
+    ``test_cfg`` takes, beside ``mode='whole'``:
+
+    * ``scales``: factors on the input's height and width, ``(1,)`` by default; sizes are rounded down.
+    * ``flip``: also run the mirrored image.
+    * ``crf``: config of a refiner such as ``dict(type='wsss_mm.DenseCRF', …)``, called with the true RGB image and the
+      softmax, both at the image's original size, after padding is cut off. It sets ``pred_sem_seg``; ``seg_logits``
+      stays the network's own.
+
+    Raises:
+        ConfigError: sliding windows, or scales that are not positive numbers.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        test_cfg = self.test_cfg or {}
+        self.scales = tuple(test_cfg.get('scales', (1,)))
+        self.flip = bool(test_cfg.get('flip', False))
+        if not self.scales or not all(isinstance(scale, (int, float)) and scale > 0 for scale in self.scales):
+            raise ConfigError(f'test_cfg.scales={self.scales}', expected='positive numbers',
+                              fix='set scales=(0.5, 0.75, 1, 1.5) in test_cfg')
+        if test_cfg.get('mode', 'whole') != 'whole':
+            raise ConfigError(f"test_cfg.mode={test_cfg['mode']!r} of MultiScaleSegmentor", expected="mode='whole'",
+                              fix="set mode='whole', or use mmseg's EncoderDecoder for sliding windows")
+
+    def whole_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Average logits over scales and flips.
+
+        Args:
+            inputs: ``(N, 3, H, W)``, normalised.
+            batch_img_metas: Not looked at: all sizes follow from the inputs.
+
+        Returns:
+            ``(N, C, H, W)`` logits at the input's size.
+        """
+        size = inputs.shape[2:]
+        total = torch.zeros((), device=inputs.device)
+        for scale in self.scales:
+            scaled_size = tuple(max(1, int(length * scale)) for length in size)
+            scaled = inputs if scaled_size == tuple(size) else resize(
+                inputs, size=scaled_size, mode='bilinear', align_corners=True)
+            logits = self._forward(scaled)
+            if self.flip:
+                # Resizing commutes with mirroring: averaging before it halves its cost.
+                logits = (logits + self._forward(scaled.flip(-1)).flip(-1)) / 2
+            total = total + resize(logits, size=size, mode='bilinear', align_corners=self.align_corners)
+        return total / len(self.scales)
+
+    def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
+        """Predict label maps at the images' original sizes.
+
+        Args:
+            inputs: ``(N, 3, H, W)``, normalised.
+            data_samples: With the images' metainfo; without, the input's size counts as the original one.
+
+        Returns:
+            Data samples with ``seg_logits`` and ``pred_sem_seg``.
+        """
+        samples = super().predict(inputs, data_samples)
+        if self._refiner is not None:
+            for sample, image in zip(samples, self._original_images(inputs, data_samples), strict=True):
+                probabilities = sample.seg_logits.data.float().softmax(dim=0).cpu().numpy()
+                refined = torch.from_numpy(self._refiner(image, probabilities))
+                sample.pred_sem_seg.data = refined.argmax(dim=0, keepdim=True).to(inputs.device)
+        return samples
+
+    @cached_property
+    def _refiner(self) -> Any:
+        """Built when first used: refiners stand to the right of models, which must not import them."""
+        config = (self.test_cfg or {}).get('crf')
+        return None if config is None else TASK_UTILS.build(config)
+
+    def _original_images(self, inputs: Tensor, data_samples: list[SegDataSample] | None) -> list:
+        """``(H, W, 3)`` uint8 RGB images at their original sizes, recovered from the network's input."""
+        preprocessor = self.data_preprocessor
+        images = inputs.float()
+        if getattr(preprocessor, '_enable_normalize', False):
+            images = images * preprocessor.std + preprocessor.mean
+        # mmcv loads BGR. The name differs between MMSegmentation's lineages.
+        swapped = getattr(preprocessor, 'channel_conversion', getattr(preprocessor, '_channel_conversion', False))
+        if not swapped:
+            images = images.flip(1)
+        if data_samples is not None:
+            # MMSegmentation's own cropping, unflipping and resizing, so that image and scores cannot part.
+            copies = [SegDataSample(metainfo=sample.metainfo) for sample in data_samples]
+            images = [copy.seg_logits.data for copy in self.postprocess_result(images, copies)]
+        return [image.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy() for image in images]
