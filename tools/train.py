@@ -84,16 +84,16 @@ def main() -> int:
         train(cfg, args)
         return 0
 
-    before = stages.plan(args.config)
-    after = [stages.to_stage(e, args.config) for e in cfg.get('report', {}).get('needs', [])]
+    own = stages.to_stage(dict(run='train'), args.config)
+    before = stages.in_order(stages.direct_prerequisites(cfg))
+    wanted = [stages.to_stage(e, args.config) for e in cfg.get('report', {}).get('needs', [])]
+    after = [s for s in stages.in_order(wanted) if s not in (*before, own)]
     total = len(before) + 1 + len(after) + ('report' in cfg)
     if args.plan:
-        own = stages.Stage('train', args.config)
         for number, stage in enumerate([*before, own, *after], 1):
             print(f'[{number}/{total}] {stage.key}: {stages.why_incomplete(stage) or "complete"}')
         return 0
     stages.run_stages(before, _common.TOOLS, total=total)
-    own = stages.Stage('train', args.config)
     head = f'[{len(before) + 1}/{total}] {own.key}'
     reason = 'settings given on the command line' if changed or args.work_dir else stages.why_incomplete(own)
     if reason is None:

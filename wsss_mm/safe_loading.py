@@ -67,8 +67,9 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split('\n')[-1] if 'WeightsUnpickler' not in str(error) else (
-            'it holds ' + str(error).split('WeightsUnpickler error: ')[-1].split('\n')[0])
+        # torch's text suggests weights_only=False; only the line that names the culprit is passed on.
+        reason = next((x for x in str(error).splitlines() if x.startswith(('Trying', 'Unsupported', 'getattr'))),
+                      'it holds more than weights')
         raise CheckpointError(
             f'refused, since loading it could run code: {reason}', file=path,
             expected='tensors, numbers, strings and mmengine\'s own training history only',

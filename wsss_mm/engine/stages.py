@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from wsss_mm.errors import ConfigError, DataError, WSSSError
 _ROOT = Path(__file__).resolve().parents[2]
 _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
                   'load_from')
+# What a data folder holds once it is complete.
+_MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets')
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Stage:
     """One step of a chain.
 
     Attributes:
-        run: ``data`` (toy VOC drawn, or VOC checked to be there), ``train`` or ``labels``.
+        run: ``data`` (toy drawn, or VOC checked to be there), ``train`` or ``labels``.
         config: The stage's config file (``train``, ``labels``).
-        data: The ``data`` stage's own fields: ``kind`` (toy | voc), ``root`` and, for the toy, ``profile``, ``seed``.
+        data: The ``data`` stage's own fields: ``kind`` (toy | patches | voc), ``root`` and, where drawn,
+            ``profile`` and ``seed``.
     """
 
     run: str
@@ -82,8 +85,8 @@ def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
     if run in ('train', 'labels'):
         config = entry.get('config') or str(own_config)
         if config:
-            return Stage(run, str(config))
-    elif run == 'data' and entry.get('kind') in ('toy', 'voc') and 'root' in entry:
+            return Stage(run, str(find_config(config)))
+    elif run == 'data' and entry.get('kind') in _MARKERS and 'root' in entry:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
                       expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|'voc', "
@@ -95,16 +98,28 @@ def direct_prerequisites(cfg: Mapping[str, Any]) -> list[Stage]:
     return [to_stage(e) for e in cfg.get('prerequisites', ())]
 
 
-def plan(config: str | Path, seen: tuple[str, ...] = ()) -> list[Stage]:
-    """All stages that a training of ``config`` stands on, in the order to run them, each once."""
-    config = str(config)
-    if config in seen:
-        raise ConfigError(f'prerequisites run in a circle: {" → ".join((*seen, config))}', file=config)
-    stages: list[Stage] = []
-    for stage in direct_prerequisites(load_config(config)):
-        stages += plan(stage.config, (*seen, config)) if stage.config else []
-        stages.append(stage)
-    return list(dict.fromkeys(stages))
+def needs(stage: Stage) -> list[Stage]:
+    """What a stage stands on directly: its config's prerequisites, and for labels also the training they come from."""
+    if not stage.config:
+        return []
+    cfg = load_config(stage.config)
+    own_training = [Stage('train', stage.config)] if stage.run == 'labels' and cfg.get('train_cfg') else []
+    return direct_prerequisites(cfg) + own_training
+
+
+def in_order(stages: Iterable[Stage], path: tuple[Stage, ...] = ()) -> list[Stage]:
+    """Stages with all that they stand on, in the order to run them, each once.
+
+    Raises:
+        ConfigError: prerequisites run in a circle.
+    """
+    ordered: list[Stage] = []
+    for stage in stages:
+        if stage in path:
+            raise ConfigError(f'prerequisites run in a circle: {" → ".join(s.key for s in (*path, stage))}',
+                              file=stage.config)
+        ordered += [*in_order(needs(stage), (*path, stage)), stage]
+    return list(dict.fromkeys(ordered))
 
 
 def product_of(stage: Stage) -> str | None:
@@ -121,7 +136,7 @@ def product_of(stage: Stage) -> str | None:
 
 
 def _marker(data: Mapping[str, Any]) -> Path:
-    return Path(data['root']) / ('toy_voc.json' if data['kind'] == 'toy' else 'ImageSets')
+    return Path(data['root']) / _MARKERS[data['kind']]
 
 
 def why_incomplete(stage: Stage) -> str | None:
@@ -179,7 +194,7 @@ def command(stage: Stage, tools: Path) -> list[str]:
     """The command line of a stage, as a user would type it."""
     if stage.run == 'data':
         data = dict(stage.data)
-        return [sys.executable, str(tools / 'prepare_dataset.py'), 'toy', '--root', data['root'], '--profile',
+        return [sys.executable, str(tools / 'prepare_dataset.py'), data['kind'], '--root', data['root'], '--profile',
                 data['profile'], '--seed', str(data.get('seed', 0))]
     if stage.run == 'labels':
         return [sys.executable, str(tools / 'generate.py'), stage.config]

@@ -1,0 +1,63 @@
+"""Score a folder of label maps against ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from wsss_mm.errors import WSSSError  # noqa: E402
+from wsss_mm.evaluation import evaluate_folder, read_ids, resolve_classes  # noqa: E402
+from wsss_mm.files import write_json  # noqa: E402
+from wsss_mm.progress import Progress  # noqa: E402
+
+EXAMPLE = """example, pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
+  python tools/evaluate.py work_dirs/bap/labels_toy/Y_crf --truth data/toy_voc/SegmentationClass \\
+      --ids data/toy_voc/ImageSets/Segmentation/train.txt --classes toy --boxes data/toy_voc/Annotations --exact-boxes
+only where both kinds of labels agree:
+  python tools/evaluate.py … --agree-with work_dirs/bap/labels_toy/Y_ret"""
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('labels', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
+    parser.add_argument('--truth', required=True, help='folder of ground-truth PNGs')
+    parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
+    parser.add_argument('--classes', required=True, help="'toy', 'voc' or a file with a name per line, background first")
+    parser.add_argument('--boxes', metavar='DIR', help='VOC annotations (XML), for the filling rate')
+    parser.add_argument('--exact-boxes', action='store_true',
+                        help="the XML's boxes are 1-based inclusive (toy data); default: as the official code reads them")
+    parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
+    parser.add_argument('--out', metavar='JSON', help='write all scores, also per image, with the protocol')
+    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Score, print the table, write the JSON."""
+    args = parse_args()
+    ids = read_ids(*args.ids)
+    progress = Progress(len(ids), 'scored')
+    scores = evaluate_folder(args.labels, args.truth, ids, resolve_classes(args.classes).names, box_dir=args.boxes,
+                             box_convention='exact' if args.exact_boxes else 'official', agree_with=args.agree_with,
+                             workers=args.workers, progress=progress.step)
+    progress.finish()
+    scores.protocol['ids'] = args.ids
+    print(f'\n{scores.table()}')
+    if scores.protocol['files_not_scored']:
+        print(f'{scores.protocol["files_not_scored"]} more label maps in {args.labels} are not in the lists')
+    if args.out:
+        write_json(args.out, scores.to_json())
+        print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except WSSSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
