@@ -1,1 +1,9 @@
-"""TODO"""
+"""Transforms that carry boxes and all label maps; mmseg's ``RandomFlip`` and ``Resize`` serve for the rest."""
+
+from wsss_mm.datasets.transforms.colour import ColorJitter
+from wsss_mm.datasets.transforms.formatting import PackWeakInputs
+from wsss_mm.datasets.transforms.geometry import RandomCropWithBoxes, RandomScale
+from wsss_mm.datasets.transforms.loading import LoadImage, LoadLabelMaps, LoadWeakLabels
+
+__all__ = ['ColorJitter', 'LoadImage', 'LoadLabelMaps', 'LoadWeakLabels', 'PackWeakInputs', 'RandomCropWithBoxes',
+           'RandomScale']

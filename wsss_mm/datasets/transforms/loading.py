@@ -1,0 +1,165 @@
+"""Loading images, weak labels and label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from wsss_mm.datasets.label_readers import IGNORED, read_image, read_label_map
+from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Load an image as BGR uint8, like MMCV's ``LoadImageFromFile``, but refuse files that are cut short.
+
+    See :func:`~wsss_mm.datasets.label_readers.read_image` for what becomes of greyscale, CMYK and EXIF orientation.
+
+    Args:
+        backend_args: MMEngine's file backend.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Set ``img`` (H, W, 3), ``img_shape`` and ``ori_shape``."""
+        image = np.ascontiguousarray(read_image(results['img_path'], self.backend_args)[..., ::-1])
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+@TRANSFORMS.register_module()
+class LoadWeakLabels(BaseTransform):
+    """Turn a data info's instances into boxes, image tags and the definite background.
+
+    Sets ``gt_bboxes`` (K, 4) float32, ``gt_bboxes_labels`` (K,) int64 class indices, ``gt_label`` (C,) float32
+    multi-hot tags of the whole image, and ``gt_bg_mask`` (H, W) uint8 in ``seg_fields``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Load the labels.
+
+        Raises:
+            ConfigError: the dataset reads no boxes.
+            DataError: the annotation is of another size than the image.
+        """
+        if 'instances' not in results:
+            raise ConfigError('the dataset gives no boxes', expected="box_dir='Annotations' in the dataset",
+                              fix='set box_dir, or take LoadWeakLabels out of the pipeline')
+        size = tuple(results['ori_shape'][:2])
+        annotated = tuple(results.get('ann_size', size))
+        if annotated != size:
+            raise DataError(f'annotated for {annotated[0]} x {annotated[1]} pixels (height x width), the image has '
+                            f'{size[0]} x {size[1]}', file=results.get('ann_path', results.get('img_path')),
+                            expected='the annotation of this very image',
+                            fix='check <size> in the XML, and whether the image was resized or turned')
+        instances = results['instances']
+        boxes = np.array([i['bbox'] for i in instances], np.float32).reshape(-1, 4)
+        results['gt_bboxes'] = boxes
+        results['gt_bboxes_labels'] = np.array([i['bbox_label'] for i in instances], np.int64)
+        tags = np.zeros(results['num_classes'] - 1, np.float32)
+        tags[results['img_labels']] = 1
+        results['gt_label'] = tags
+        results['gt_bg_mask'] = background_mask(boxes, size)
+        results['seg_fields'].append('gt_bg_mask')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+def background_mask(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Rasterise the definite background: 1 outside every box, 0 inside one (BANA, section 3.2).
+
+    A pixel that a box touches counts as inside, so every box covers at least one pixel. Four scattered numbers per
+    box and two running sums: O(K + H W), against O(K H W) for filling box by box.
+
+    Args:
+        boxes: ``(K, 4)`` pixels, half-open, inside the image.
+        size: ``(H, W)``.
+
+    Returns:
+        ``(H, W)`` uint8.
+    """
+    height, width = size
+    lower = np.floor(boxes[:, :2]).astype(np.int64)
+    upper = np.ceil(boxes[:, 2:]).astype(np.int64)
+    lower = np.clip(lower, 0, [width - 1, height - 1])
+    upper = np.clip(np.maximum(upper, lower + 1), 1, [width, height])
+    (x1, y1), (x2, y2) = lower.T, upper.T
+    corners = np.zeros((height + 1, width + 1), np.int32)
+    np.add.at(corners, (np.concatenate([y1, y2, y1, y2]), np.concatenate([x1, x2, x2, x1])),
+              np.repeat(np.array([1, -1], np.int32), 2 * len(boxes)))
+    covering = corners.cumsum(0).cumsum(1)[:height, :width]
+    return (covering == 0).astype(np.uint8)
+
+
+@TRANSFORMS.register_module()
+class LoadLabelMaps(BaseTransform):
+    """Load label maps (ground truth or pseudo labels) and check size and ids.
+
+    ``gt_seg_map`` is read from ``seg_map_path``, ``gt_seg_map_ret`` from ``seg_map_ret_path``; both come into
+    ``seg_fields``, so that all transforms treat them alike.
+
+    Args:
+        keys: Names in the results.
+        backend_args: MMEngine's file backend.
+    """
+
+    def __init__(self, keys: Sequence[str] = ('gt_seg_map',), backend_args: dict | None = None) -> None:
+        if not keys or not all(key.startswith('gt_') for key in keys):
+            raise ConfigError(f'keys is {keys!r}', expected="names such as 'gt_seg_map' and 'gt_seg_map_ret'")
+        self.keys = tuple(keys)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Set each key to its (H, W) uint8 map of segmentation ids.
+
+        Raises:
+            ConfigError: the dataset names no such map.
+            DataError: unreadable, of another size than the image, or with ids outside the class set.
+        """
+        for key in self.keys:
+            path_key = f'{key[3:]}_path'
+            if path_key not in results:
+                raise ConfigError(f'the dataset gives no {path_key} for {key}',
+                                  expected=f'label_dirs=dict({key[3:]}=…), or data_prefix=dict(seg_map_path=…)')
+            labels = read_label_map(results[path_key], self.backend_args)
+            if 'ori_shape' in results and labels.shape != tuple(results['ori_shape'][:2]):
+                raise DataError('label map of {} x {} pixels (height x width) for an image of {} x {}'.format(
+                    *labels.shape, *results['ori_shape'][:2]), file=results[path_key],
+                    expected='the size of the image', fix='make the label map from this very image')
+            results[key] = _checked_ids(labels, results, results[path_key])
+            results['seg_fields'].append(key)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(keys={self.keys}, backend_args={self.backend_args})'
+
+
+def _checked_ids(labels: np.ndarray, results: dict, path: str) -> np.ndarray:
+    mapping = results.get('label_map')
+    num_classes = results.get('num_classes')
+    if mapping is None and num_classes is None:
+        return labels
+    table = np.full(256, -1)
+    if mapping is None:
+        table[:num_classes] = np.arange(num_classes)
+    else:
+        table[list(mapping)] = list(mapping.values())
+    table[IGNORED] = IGNORED
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+    unknown = present[table[present] < 0]
+    if len(unknown):
+        raise DataError(f'holds the ids {unknown.tolist()}', file=path,
+                        expected=f'0 … {int(np.flatnonzero(table >= 0)[-2])}, and {IGNORED} for ignored pixels',
+                        fix='give the dataset all its classes, or map the ids')
+    return labels if mapping is None else table.astype(np.uint8)[labels]

@@ -1,0 +1,240 @@
+"""Datasets with weak labels: boxes, image tags, pseudo labels and, for some images, masks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import os.path as osp
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
+
+from wsss_mm.datasets.label_readers import BOX_CONVENTIONS, OUTSIDE_POLICIES, read_id_list, read_voc_xml
+from wsss_mm.datasets.toy_voc import TOY_CLASSES, TOY_PALETTE
+from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class WeakSegDataset(BaseSegDataset):
+    """Images in PASCAL VOC's folder layout with weak labels; the base for one's own data.
+
+    Class 0 is the background. Every data info holds ``img_path``, ``img_id`` (the line of the list), ``num_classes``
+    and mmseg's own keys; with boxes also ``instances`` (``bbox``, ``bbox_label``, ``ignore_flag``), ``img_labels``
+    (sorted class indices present, 0…C-1) and ``ann_size`` (height, width as annotated); with label maps
+    ``seg_map_path`` and ``<name>_path`` for each further name in ``label_dirs``.
+
+    Annotations are parsed when the list is read (10,582 XML files: a second or two), so that a mistake shows before
+    the training starts.
+
+    Args:
+        ann_file: Id list below ``data_root``, or several, which are joined; ``''`` takes every image of the folder.
+        data_root: Folder that ``ann_file``, ``data_prefix``, ``box_dir`` and ``mask_ann_file`` are relative to.
+        data_prefix: Folders of images (``img_path``) and of ground-truth masks (``seg_map_path``); by default VOC's.
+            Masks of a folder that is named here are looked for when the list is read; those of the default folder
+            only when the pipeline loads them, since most weakly-supervised stages do without.
+        box_dir: Folder of the XML annotations; None where no boxes are needed.
+        box_convention: ``'official'`` takes VOC's 1-based numbers as they stand, as BANA's code does; ``'exact'``
+            covers the very same pixels. See :func:`~wsss_mm.datasets.label_readers.read_voc_xml`.
+        box_outside: ``'error'`` or ``'clip'``, for boxes that stick out of their image.
+        use_difficult: Take objects marked difficult, as BANA does.
+        label_dirs: Pseudo-label folders relative to the working directory, e.g. ``dict(seg_map='…/Y_crf',
+            seg_map_ret='…/Y_ret')``; ``seg_map`` replaces the ground truth. Pseudo labels hold the ids of this
+            dataset's own classes, so no ``label_map`` applies to them.
+        mask_ann_file: Id list of images with masks (semi-supervised): all their label maps are the ground truth.
+        labels_made_by: Config of the stage that writes ``label_dirs``; named in the error when they are missing.
+        kwargs: As of mmseg's ``BaseSegDataset``. With ``test_mode=True`` single bad images are announced when the
+            list is read and raise their error only when asked for, so that a labelling run can put them aside.
+
+    Raises:
+        DataError: missing folders or files (three are named, with the count), an empty split, bad annotations.
+        ConfigError: arguments that contradict each other.
+    """
+
+    PREPARED_BY = 'check data_root, ann_file and data_prefix in the config'
+
+    def __init__(self, ann_file: str | Sequence[str] = '', data_root: str | None = None,
+                 data_prefix: dict | None = None, box_dir: str | None = 'Annotations',
+                 box_convention: str = 'official', box_outside: str = 'error', use_difficult: bool = True,
+                 label_dirs: dict[str, str] | None = None, mask_ann_file: str | None = None,
+                 labels_made_by: str | None = None, **kwargs: Any) -> None:
+        self.box_dir = box_dir
+        self.box_convention = box_convention
+        self.box_outside = box_outside
+        self.use_difficult = use_difficult
+        self.label_dirs = dict(label_dirs or {})
+        self.mask_ann_file = mask_ann_file
+        self.labels_made_by = labels_made_by
+        self.masks_named = bool((data_prefix or {}).get('seg_map_path'))
+        prefix = dict(data_prefix or dict(img_path='JPEGImages', seg_map_path='SegmentationClass'))
+        self._check_arguments(prefix, kwargs)
+        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=prefix, **kwargs)
+
+    def _check_arguments(self, prefix: dict, kwargs: dict) -> None:
+        if self.box_convention not in BOX_CONVENTIONS:
+            raise ConfigError(f'box_convention is {self.box_convention!r}', expected=f'one of {BOX_CONVENTIONS}')
+        if self.box_outside not in OUTSIDE_POLICIES:
+            raise ConfigError(f'box_outside is {self.box_outside!r}', expected=f'one of {OUTSIDE_POLICIES}')
+        if kwargs.get('reduce_zero_label'):
+            raise ConfigError('reduce_zero_label is True', expected='False: class 0 is the background')
+        if self.label_dirs and 'seg_map' not in self.label_dirs:
+            raise ConfigError(f'label_dirs has {sorted(self.label_dirs)}', expected="'seg_map' among its keys")
+        if self.mask_ann_file and not (self.label_dirs and prefix.get('seg_map_path')):
+            raise ConfigError('mask_ann_file needs pseudo labels and masks to choose between',
+                              expected='label_dirs=dict(seg_map=…) and data_prefix=dict(seg_map_path=…)')
+
+    @classmethod
+    def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int] | None:
+        """mmseg's mapping of mask ids for a subset of the dataset's classes; None for classes of one's own."""
+        if set(new_classes or ()) <= set(cls.METAINFO.get('classes', ())):
+            return super().get_label_map(new_classes)
+        return None
+
+    def _join_prefix(self) -> None:
+        def join(path: str | None) -> str | None:
+            return osp.join(self.data_root, path) if path else path
+        self.ann_file = join(self.ann_file) if isinstance(self.ann_file, str) else [join(f) for f in self.ann_file]
+        self.data_prefix = {key: osp.join(self.data_root, path) for key, path in self.data_prefix.items()
+                            if path is not None}
+        self.box_dir, self.mask_ann_file = join(self.box_dir), join(self.mask_ann_file)
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Class indices (0…C-1) present in an image, for MMEngine's ``ClassBalancedDataset``."""
+        return self.get_data_info(idx)['img_labels']
+
+    def prepare_data(self, idx: int) -> Any:
+        """One image through the pipeline.
+
+        Raises:
+            DataError: the image's own error, where ``test_mode`` has put it off.
+        """
+        error = self.get_data_info(idx).get('error')
+        if error is not None:
+            raise error
+        return super().prepare_data(idx)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the list, look for every file, parse the annotations."""
+        self._check_folders()
+        with_mask = set(read_id_list(self.mask_ann_file)) if self.mask_ann_file else set()
+        infos = [self._paths_of(image_id, image_id in with_mask) for image_id in self._image_ids()]
+        unchecked = () if self.masks_named or self.label_dirs else ('seg_map_path',)
+        missing = _missing_files(infos, unchecked)
+        for info in infos:
+            if info['img_id'] in missing:
+                info['error'] = missing[info['img_id']]
+            elif self.box_dir is not None:
+                try:
+                    info.update(self._boxes_of(info['ann_path']))
+                except DataError as error:
+                    info['error'] = error
+        failed = [info for info in infos if 'error' in info]
+        if failed:
+            error = self._summary(failed, len(infos))
+            if len(failed) == len(infos) or not self.test_mode:
+                raise error
+            print_log(str(error), 'current', logging.WARNING)
+        return infos
+
+    def _check_folders(self) -> None:
+        if not self.metainfo.get('classes'):
+            raise ConfigError('the dataset has no classes', fix="metainfo=dict(classes=('background', 'a', 'b'))")
+        for name, folder in self.label_dirs.items():
+            if not osp.isdir(folder):
+                raise DataError(f'the pseudo labels {name!r} (label_dirs) are not there', file=folder,
+                                expected='a folder of label maps, <image id>.png', fix=self._labels_command())
+        folders = dict(img_path=self.data_prefix.get('img_path'), box_dir=self.box_dir)
+        if self.masks_named:
+            folders['seg_map_path'] = self.data_prefix.get('seg_map_path')
+        for name, folder in folders.items():
+            if folder is not None and not osp.isdir(folder):
+                raise DataError(f'no such folder ({name})', file=folder, fix=self.PREPARED_BY)
+
+    def _labels_command(self) -> str:
+        if self.labels_made_by is None:
+            return 'make them with python tools/generate.py CONFIG, or correct label_dirs'
+        return (f'run: python tools/generate.py {self.labels_made_by}\n'
+                '    (python tools/train.py with this config runs the whole chain)')
+
+    def _image_ids(self) -> list[str]:
+        if self.ann_file:
+            files = [self.ann_file] if isinstance(self.ann_file, str) else self.ann_file
+            return list(dict.fromkeys(image_id for file in files for image_id in read_id_list(file)))
+        folder, suffix = self.data_prefix['img_path'], self.img_suffix
+        ids = sorted(name[:-len(suffix)] for name in os.listdir(folder) if name.endswith(suffix))
+        if not ids:
+            raise DataError(f'no image named *{suffix} in this folder', file=folder, fix=self.PREPARED_BY)
+        return ids
+
+    def _paths_of(self, image_id: str, with_mask: bool) -> dict:
+        pseudo = bool(self.label_dirs) and not with_mask
+        info = dict(img_id=image_id, img_path=osp.join(self.data_prefix['img_path'], image_id + self.img_suffix),
+                    num_classes=len(self._metainfo['classes']), label_map=None if pseudo else self.label_map,
+                    reduce_zero_label=False, seg_fields=[])
+        for name in self.label_dirs or ('seg_map',):
+            folder = self.label_dirs[name] if pseudo else self.data_prefix.get('seg_map_path')
+            if folder is not None:
+                suffix = '.png' if pseudo else self.seg_map_suffix
+                info[f'{name}_path'] = osp.join(folder, image_id + suffix)
+        if self.box_dir is not None:
+            info['ann_path'] = osp.join(self.box_dir, image_id + '.xml')
+        return info
+
+    def _boxes_of(self, ann_path: str) -> dict:
+        found = read_voc_xml(ann_path, self._class_index(), self.box_convention, self.box_outside)
+        instances = [dict(bbox=box.tolist(), bbox_label=int(label), ignore_flag=int(difficult))
+                     for box, label, difficult in zip(found.boxes, found.labels, found.difficult, strict=True)
+                     if label >= 0 and (self.use_difficult or not difficult)]
+        return dict(instances=instances, img_labels=sorted({i['bbox_label'] for i in instances}),
+                    ann_size=found.size)
+
+    def _class_index(self) -> dict[str, int]:
+        """Class index of each name; -1 for the dataset's classes that ``metainfo`` leaves out."""
+        chosen = {name: index for index, name in enumerate(self._metainfo['classes'][1:])}
+        if self.label_map is not None:
+            chosen.update((name, -1) for name in self.METAINFO['classes'][1:] if name not in chosen)
+        return chosen
+
+    def _summary(self, failed: list[dict], total: int) -> DataError:
+        first = failed[0]['error']
+        shown = '\n'.join('  ' + str(info['error']).replace('\n', '\n  ') for info in failed[:3])
+        pseudo = any(str(first.file).startswith(osp.join(folder, '')) for folder in self.label_dirs.values())
+        return DataError(f'{len(failed)} of {total} images cannot be used:\n{shown}',
+                         file=self.ann_file if isinstance(self.ann_file, str) and self.ann_file else self.data_root,
+                         fix=self._labels_command() if pseudo else self.PREPARED_BY)
+
+
+def _missing_files(infos: list[dict], unchecked: Sequence[str]) -> dict[str, DataError]:
+    """The first missing file of each image that lacks one; every folder is listed once, no file is stat'ed."""
+    listings: dict[str, set[str]] = {}
+    missing = {}
+    for info in infos:
+        for key in [k for k in info if k.endswith('_path') and k not in unchecked]:
+            folder, name = osp.split(info[key])
+            if folder not in listings:
+                listings[folder] = set(os.listdir(folder)) if osp.isdir(folder) else set()
+            if name not in listings[folder]:
+                missing[info['img_id']] = DataError(f'no such file ({key})', file=info[key])
+                break
+    return missing
+
+
+@DATASETS.register_module()
+class WeakVOCDataset(WeakSegDataset):
+    """PASCAL VOC 2012 with weak labels; arguments as of :class:`WeakSegDataset`."""
+
+    METAINFO = PascalVOCDataset.METAINFO
+    PREPARED_BY = 'put PASCAL VOC 2012 there; python tools/prepare_dataset.py --help says how'
+
+
+@DATASETS.register_module()
+class ToyVOCDataset(WeakSegDataset):
+    """The built-in toy VOC; its boxes are exact, so they are read as ``'exact'``."""
+
+    METAINFO = dict(classes=TOY_CLASSES, palette=TOY_PALETTE)
+    PREPARED_BY = 'draw it: python tools/prepare_dataset.py --help says how'
+
+    def __init__(self, *args: Any, box_convention: str = 'exact', **kwargs: Any) -> None:
+        super().__init__(*args, box_convention=box_convention, **kwargs)
