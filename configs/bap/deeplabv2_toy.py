@@ -14,8 +14,8 @@ model = dict(
         type='wsss_mm.ToyNet', output_stride=4,
         init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_toy/final.pth', prefix='backbone.')),
     decode_head=dict(
-        type='wsss_mm.DeepLabV2Head', in_channels=96, in_index=-1, channels=64, num_classes=7, dilations=(1, 3, 6, 9),
-        form='features', classifier='cosine', temperature=20.,
+        type='wsss_mm.DeepLabV2Head', in_channels=96, in_index=-1, channels=64, num_classes=7, rates=(1, 3, 6, 9),
+        form='features', classifier='cosine', scale=20.,
         loss_decode=dict(type='wsss_mm.NoiseAwareLoss', gamma=7., lambda_=.1)),
     test_cfg=dict(mode='whole', scales=(1., ), flip=False))
 train_dataloader = dict(

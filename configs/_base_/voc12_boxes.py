@@ -1,0 +1,24 @@
+# PASCAL VOC 2012 + SBD in mmseg's usual layout; boxes from the XML files.
+data_root = 'data/VOCdevkit/VOC2012'
+voc_data = dict(run='data', kind='voc', root=data_root)
+crop_size = (321, 321)
+# Caffe's VGG-16 and ResNet-101: BGR, mean subtracted, no division
+data_preprocessor = dict(
+    type='wsss_mm.WeakSegDataPreProcessor', mean=[104.008, 116.669, 122.675], std=[1., 1., 1.], bgr_to_rgb=False,
+    pad_val=0, seg_pad_val=255, size=crop_size, test_cfg=dict(size_divisor=1))
+box_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadWeakLabels'),
+    dict(type='wsss_mm.PackWeakInputs')]
+test_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
+    dict(type='wsss_mm.PackWeakInputs')]
+val_dataloader = dict(
+    batch_size=1, num_workers=4, persistent_workers=True, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='wsss_mm.WeakVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/val.txt', box_dir=None,
+        pipeline=test_pipeline, test_mode=True))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator

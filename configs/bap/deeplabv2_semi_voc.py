@@ -1,0 +1,4 @@
+# Variant: boxes, and the true masks of the 1,464 images of VOC's own train split.
+_base_ = './deeplabv2_voc.py'
+work_dir = 'work_dirs/voc/bap/deeplabv2_semi'
+train_dataloader = dict(dataset=dict(mask_ann_file='ImageSets/Segmentation/train.txt'))
