@@ -3,6 +3,7 @@
 from wsss_mm.models import (  # noqa: F401
     backbones,
     classifiers,
+    data_preprocessor,
     decode_heads,
     heads,
     losses,
