@@ -1,1 +1,6 @@
-"""TODO"""
+"""Class maps and an image in, better class maps out."""
+
+from wsss_mm.refinement.dense_crf import DenseCRF, PreparedCRF
+from wsss_mm.refinement.permutohedral import PermutohedralLattice
+
+__all__ = ['DenseCRF', 'PermutohedralLattice', 'PreparedCRF']
