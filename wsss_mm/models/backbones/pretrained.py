@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit, update_init_info
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
@@ -65,12 +65,12 @@ def load_pretrained(module: nn.Module, weights: StateDict, *, file: str, optiona
     own = module.state_dict()
     given = {k: v for k, v in weights.items() if k in own or not k.startswith(unused)} if unused else dict(weights)
     wrong_shape = [k for k, v in given.items() if k in own and v.shape != own[k].shape]
-    left = [k for k in own if k not in given or k in wrong_shape]
+    counters = 'num_batches_tracked'  # absent from older files, and of no use here
+    left = [k for k in own if (k not in given or k in wrong_shape) and not k.endswith(counters)]
     # Parts are taken whole: half a block of another network is no initialisation.
     left_parts = tuple({p for p in optional for k in left if k.startswith(p)})
     given = {k: v for k, v in given.items() if not (left_parts and k.startswith(left_parts))}
-    missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked')
-               and not (left_parts and k.startswith(left_parts))]
+    missing = [k for k in left if k not in wrong_shape and not (left_parts and k.startswith(left_parts))]
     unexpected = [k for k in given if k not in own]
     shapes = [f'{k} {tuple(given[k].shape)} instead of {tuple(own[k].shape)}' for k in wrong_shape if k in given]
     if missing or unexpected or shapes:
@@ -81,7 +81,11 @@ def load_pretrained(module: nn.Module, weights: StateDict, *, file: str, optiona
                               expected=f'the weights of {type(module).__name__}',
                               fix='check the path in init_cfg, and its `prefix`')
     module.load_state_dict(given, strict=False)
-    return [k for k in own if k not in given and not k.endswith('num_batches_tracked')]
+    return [k for k in own if k not in given and not k.endswith(counters)]
+
+
+def _is_pretrained(config: dict[str, Any]) -> bool:
+    return config['type'] in ('Pretrained', PretrainedInit)
 
 
 class CheckedPretrained(BaseModule):
@@ -100,7 +104,7 @@ class CheckedPretrained(BaseModule):
 
     def __init__(self, init_cfg: dict | list[dict] | None = None) -> None:
         configs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or ())
-        if all(c['type'] == 'Pretrained' for c in configs):
+        if all(_is_pretrained(c) for c in configs):
             configs = [dict(c) for c in self.scratch_init] + configs
         super().__init__(init_cfg=configs)
 
@@ -113,14 +117,16 @@ class CheckedPretrained(BaseModule):
         if self.is_init:
             return
         configs = self.init_cfg
-        self.init_cfg = [c for c in configs if c['type'] != 'Pretrained']
+        self.init_cfg = [c for c in configs if not _is_pretrained(c)]
         super().init_weights()
         self.init_cfg = configs
-        for config in (c for c in configs if c['type'] == 'Pretrained'):
+        for config in filter(_is_pretrained, configs):
             file = config['checkpoint']
             weights = read_weights(file, config.get('prefix'))
             if self.convert is not None:
                 weights = self.convert(weights)
             left = load_pretrained(self, weights, file=file, optional=self.optional_parts, unused=self.unused_parts)
+            if hasattr(self, '_params_init_info'):  # mmengine's own table of what initialised what
+                update_init_info(self, init_info=f'weights of {file}')
             print_log(f'{type(self).__name__}: weights of {file}'
                       + (f'; not in it, trained from scratch: {", ".join(left)}' if left else ''), logger='current')

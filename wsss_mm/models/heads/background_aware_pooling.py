@@ -70,7 +70,7 @@ def background_queries(features: Tensor, background: Tensor, grid_size: int) -> 
         Queries ``(N, J, D)``, zero in cells without background, and ``(N, J)`` bool: the cell has some.
     """
     cells = cell_index(*features.shape[2:], grid_size, features.device)
-    member = F.one_hot(cells, grid_size ** 2).T * background.flatten(1)[:, None]
+    member = (cells == torch.arange(grid_size ** 2, device=features.device)[:, None]) & background.flatten(1)[:, None]
     count = member.sum(2)
     total = torch.bmm(member.to(features.dtype), features.flatten(2).transpose(1, 2))
     return total / count.clamp_min(1).to(features.dtype)[..., None], count > 0
@@ -117,18 +117,21 @@ def sample_points(boxes: Tensor, image_index: Tensor, image_size: tuple[int, int
         dtype: Of the weights; the numbers of samples always come from float32, which they depend on.
     """
     device = boxes.device
+
+    def axis(start: Tensor, end: Tensor, full: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One axis of each box: its normalised ends, and its number of samples."""
+        start, end = start.clamp(0, full + 1), end.clamp(0, full + 1)
+        if align_mode == 'aligned':
+            end = torch.maximum(end - 1, start)  # the last pixel inside
+        half = max((full - 1) / 2, .5)
+        start, end = start / half - 1, end / half - 1
+        number = ((end + 1) * (n - 1) / 2).ceil() - ((start + 1) * (n - 1) / 2).floor()
+        return start, end, number.long().clamp_min(1)
+
+    x1, y1, x2, y2 = boxes.float().unbind(1)
     (height, width), (h, w) = image_size, feature_size
-    # Shapes (K, 2) from here on: x, y.
-    image_xy = torch.tensor([width, height], dtype=torch.float32, device=device)
-    map_xy = torch.tensor([w, h], dtype=torch.float32, device=device)
-    start, end = boxes.float().view(-1, 2, 2).unbind(1)
-    start, end = (torch.minimum(v.clamp_min(0), image_xy + 1) for v in (start, end))
-    if align_mode == 'aligned':
-        end = torch.maximum(end - 1, start)
-    half = ((image_xy - 1) / 2).clamp_min(.5)
-    start, end = start / half - 1, end / half - 1
-    in_map_start, in_map_end = ((v + 1) * (map_xy - 1) / 2 for v in (start, end))
-    columns, rows = (in_map_end.ceil() - in_map_start.floor()).long().clamp_min(1).unbind(1)
+    x1, x2, columns = axis(x1, x2, width, w)
+    y1, y2, rows = axis(y1, y2, height, h)
 
     number = rows * columns
     total = int(number.sum())  # the one wait for the device
@@ -136,24 +139,23 @@ def sample_points(boxes: Tensor, image_index: Tensor, image_size: tuple[int, int
     local = torch.arange(total, device=device) - (number.cumsum(0) - number)[box]
     row, column = local // columns[box], local % columns[box]
 
-    start, end = start.to(dtype)[box], end.to(dtype)[box]
-    steps = torch.stack([columns, rows], 1)[box]
-    fraction = torch.stack([column, row], 1).to(dtype) / (steps - 1).clamp_min(1)
-    map_xy = map_xy.to(dtype)
-    if align_mode == 'aligned':
-        fraction = torch.where(steps == 1, .5, fraction)  # a single sample stands in the middle
-        point = (start + (end - start) * fraction + 1) * (map_xy - 1) / 2
-        point = torch.minimum(point.clamp_min(0), map_xy - 1)
-    else:
-        point = ((start + (end - start) * fraction + 1) * map_xy - 1) / 2
+    def place(index: Tensor, start: Tensor, end: Tensor, steps: Tensor, n: int) -> Tensor:
+        """Coordinates of the samples on the map, where feature i is at i."""
+        start, end, steps = start.to(dtype)[box], end.to(dtype)[box], steps[box] - 1
+        fraction = index.to(dtype) / steps.clamp_min(1)
+        if align_mode == 'aligned':
+            fraction = torch.where(steps == 0, .5, fraction)  # a single sample stands in the middle
+            return ((start + (end - start) * fraction + 1) * (n - 1) / 2).clamp(0, n - 1)
+        return ((start + (end - start) * fraction + 1) * n - 1) / 2
 
-    corner = torch.tensor([[0, 0], [1, 0], [0, 1], [1, 1]], device=device)
-    lower = point.floor()
-    neighbour = lower.long()[:, None] + corner
-    offset = (point - lower)[:, None]
-    share = torch.where(corner == 1, offset, 1 - offset).prod(2)
-    inside = ((neighbour >= 0) & (neighbour < map_xy)).all(2)
-    position = (neighbour[..., 1].clamp(0, h - 1) * w + neighbour[..., 0].clamp(0, w - 1))
+    x, y = place(column, x1, x2, columns, w)[:, None], place(row, y1, y2, rows, h)[:, None]
+    corner = torch.arange(4, device=device)
+    right, down = corner % 2, corner // 2
+    left_x, top_y = x.floor(), y.floor()
+    share = torch.where(right == 1, x - left_x, 1 - (x - left_x)) * torch.where(down == 1, y - top_y, 1 - (y - top_y))
+    at_x, at_y = left_x.long() + right, top_y.long() + down
+    inside = (at_x >= 0) & (at_x < w) & (at_y >= 0) & (at_y < h)
+    position = at_y.clamp(0, h - 1) * w + at_x.clamp(0, w - 1)
     return SamplePoints(box, row, column, rows, columns, image_index[box], position, share * inside)
 
 
@@ -208,34 +210,41 @@ def window_members(index: Tensor, length: Tensor, windows: int, replicate_first:
     return torch.where(length < windows, index == only, within)
 
 
-def pool_windows(features: Tensor, weights: Tensor, points: SamplePoints, image_index: Tensor,
-                 boxes_per_image: list[int], roi_size: tuple[int, int]) -> Tensor:
+def pool_windows(features: Tensor, weights: Tensor, points: SamplePoints, boxes_per_image: list[int],
+                 roi_size: tuple[int, int]) -> Tensor:
     """Weighted means of the samples in each box's windows (Eq. 4, on OH x OW windows).
 
     Args:
         features: ``(N, D, h, w)``.
         weights: ``(P,)``, positive.
         points: Sample points of all boxes.
-        image_index: ``(K,)`` int64.
-        boxes_per_image: As many numbers as images; boxes are in the order of the images.
+        boxes_per_image: N numbers; boxes are in the order of the images.
         roi_size: ``(OH, OW)``.
 
     Returns:
         ``(K, O, D)``, windows row-major.
     """
-    (out_rows, out_columns), positions = roi_size, features[0, 0].numel()
-    windows, boxes, most = out_rows * out_columns, len(image_index), max(boxes_per_image, default=0)
-    in_row = window_members(points.row, points.rows[points.box], out_rows, replicate_first=False)
-    in_column = window_members(points.column, points.columns[points.box], out_columns, replicate_first=True)
+    (images, channels), positions, boxes = features.shape[:2], features[0, 0].numel(), len(points.rows)
+    windows, most = roi_size[0] * roi_size[1], max(boxes_per_image)
+    in_row = window_members(points.row, points.rows[points.box], roi_size[0], replicate_first=False)
+    in_column = window_members(points.column, points.columns[points.box], roi_size[1], replicate_first=True)
     share = (in_row[:, :, None] & in_column[:, None]).flatten(1) * weights[:, None]  # (P, O)
 
-    # Weight of every map position in every window: (images · most boxes · O, h·w).
-    first = torch.tensor([0, *boxes_per_image[:-1]], device=features.device).cumsum(0)
-    slot = image_index * most + torch.arange(boxes, device=features.device) - first[image_index]
+    # Each image has room for as many boxes as the fullest one; the places are known without the device.
+    image = box_images(boxes_per_image)
+    number = torch.tensor(boxes_per_image)
+    slot = image * most + torch.arange(boxes) - (number.cumsum(0) - number)[image]
+    slot = slot.to(features.device, non_blocking=True)
+    # The weight of every map position in every window, then all windows at once.
     window = slot[points.box, None] * windows + torch.arange(windows, device=features.device)
     target = window[:, :, None] * positions + points.position[:, None]
-    on_map = features.new_zeros(len(features) * most * windows * positions).index_add(
-        0, target.flatten(), (share[:, :, None] * points.share[:, None]).flatten().to(features.dtype))
-    total = torch.bmm(on_map.view(len(features), most * windows, positions), features.flatten(2).transpose(1, 2))
-    weight = features.new_zeros(boxes, windows).index_add(0, points.box, share.to(features.dtype))
-    return total.view(-1, windows, features.shape[1])[slot] / weight.clamp_min(1e-12)[..., None]
+    on_map = features.new_zeros(images * most * windows * positions).index_add(
+        0, target.flatten(), (share[:, :, None] * points.share[:, None]).flatten())
+    total = torch.bmm(on_map.view(images, most * windows, positions), features.flatten(2).transpose(1, 2))
+    weight = features.new_zeros(boxes, windows).index_add(0, points.box, share)
+    return total.view(-1, windows, channels)[slot] / weight.clamp_min(1e-12)[..., None]
+
+
+def box_images(boxes_per_image: list[int]) -> Tensor:
+    """Image index ``(K,)`` of each box, on the CPU."""
+    return torch.arange(len(boxes_per_image)).repeat_interleave(torch.tensor(boxes_per_image))

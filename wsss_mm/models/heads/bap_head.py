@@ -78,13 +78,12 @@ class BAPHead(BasePoolingHead):
         features = self.select(feats)
         with torch.autocast(features.device.type, enabled=False):  # cosines and 1 - A need float32
             features = features if features.dtype == torch.float64 else features.float()
+            # One copy here; every step below reads whole feature vectors, and sees views of it.
+            features = features.contiguous(memory_format=torch.channels_last)
             pooled, queries, valid = self.pool(features, masks, boxes, counts)
             logits = torch.cat([pooled, queries]) @ self.weight_matrix.to(features.dtype).T
-            target = (labels + 1).repeat_interleave(pooled.shape[0] // max(len(labels), 1))
-            if self.min_visible > 0:
-                seen = ((boxes[:, 2:] - boxes[:, :2]).amin(1) >= self.min_visible)
-                seen = seen.repeat_interleave(len(target) // max(len(labels), 1))
-                target = target.where(seen, target.new_tensor(_IGNORED))
+            seen = (boxes[:, 2:] - boxes[:, :2] >= self.min_visible).all(1)
+            target = torch.where(seen, labels + 1, _IGNORED).repeat_interleave(self.roi_size[0] * self.roi_size[1])
             target = torch.cat([target, torch.where(valid, 0, _IGNORED)])
             counted = target != _IGNORED
             # A sum over a number that may be none: a batch without box and background gives 0, not 0/0.
@@ -111,11 +110,10 @@ class BAPHead(BasePoolingHead):
             Foreground vectors ``(K·O, D)``, box-major; queries ``(N·J, D)`` and ``(N·J,)`` bool: the cell counts.
             No queries where ``background_queries`` is off.
         """
-        device = features.device
         background = masks == 1
         queries, valid = bap.background_queries(
             features, bap.resize_mask(background, features.shape[2:], self.align_mode), self.grid_size)
-        image_index = torch.arange(len(features)).repeat_interleave(torch.tensor(boxes_per_image)).to(device)
+        image_index = bap.box_images(boxes_per_image).to(features.device, non_blocking=True)
         points = bap.sample_points(boxes, image_index, masks.shape[1:], features.shape[2:], self.align_mode,
                                    features.dtype)
         if self.attention:
@@ -125,7 +123,7 @@ class BAPHead(BasePoolingHead):
                 weights = (1 - attention * enough[points.image]).clamp_min(bap.WEIGHT_FLOOR)
         else:
             weights = features.new_ones(len(points.box))
-        pooled = bap.pool_windows(features, weights, points, image_index, boxes_per_image, self.roi_size)
+        pooled = bap.pool_windows(features, weights, points, boxes_per_image, self.roi_size)
         kept = slice(None) if self.background_queries else slice(0)
         return pooled.flatten(0, 1), queries.flatten(0, 1)[kept], valid.flatten()[kept]
 
