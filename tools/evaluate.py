@@ -14,10 +14,11 @@ from wsss_mm.files import write_json  # noqa: E402
 from wsss_mm.progress import Progress  # noqa: E402
 
 EXAMPLE = """example, pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
-  python tools/evaluate.py work_dirs/bap/labels_toy/Y_crf --truth data/toy_voc/SegmentationClass \\
-      --ids data/toy_voc/ImageSets/Segmentation/train.txt --classes toy --boxes data/toy_voc/Annotations --exact-boxes
+  python tools/evaluate.py work_dirs/toy0/bap/labels/Y_crf --classes toy \\
+      --truth data/toy_voc/boxes_world0/SegmentationClass --boxes data/toy_voc/boxes_world0/Annotations \\
+      --ids data/toy_voc/boxes_world0/ImageSets/Segmentation/train.txt
 only where both kinds of labels agree:
-  python tools/evaluate.py … --agree-with work_dirs/bap/labels_toy/Y_ret"""
+  python tools/evaluate.py … --agree-with work_dirs/toy0/bap/labels/Y_ret"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,10 +28,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('labels', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
     parser.add_argument('--truth', required=True, help='folder of ground-truth PNGs')
     parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
-    parser.add_argument('--classes', required=True, help="'toy', 'voc' or a file with a name per line, background first")
+    parser.add_argument('--classes', required=True, help="'toy', 'voc' or a file, a name per line, background first")
     parser.add_argument('--boxes', metavar='DIR', help='VOC annotations (XML), for the filling rate')
-    parser.add_argument('--exact-boxes', action='store_true',
-                        help="the XML's boxes are 1-based inclusive (toy data); default: as the official code reads them")
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
     parser.add_argument('--out', metavar='JSON', help='write all scores, also per image, with the protocol')
     parser.add_argument('--workers', type=int, default=0, help='processes (default: this one)')
@@ -43,8 +42,7 @@ def main() -> None:
     ids = read_ids(*args.ids)
     progress = Progress(len(ids), 'scored')
     scores = evaluate_folder(args.labels, args.truth, ids, resolve_classes(args.classes).names, box_dir=args.boxes,
-                             box_convention='exact' if args.exact_boxes else 'official', agree_with=args.agree_with,
-                             workers=args.workers, progress=progress.step)
+                             agree_with=args.agree_with, workers=args.workers, progress=progress.step)
     progress.finish()
     scores.protocol['ids'] = args.ids
     print(f'\n{scores.table()}')
