@@ -32,7 +32,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--boxes', metavar='DIR', help='VOC annotations (XML), for the filling rate')
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
     parser.add_argument('--out', metavar='JSON', help='write all scores, also per image, with the protocol')
-    parser.add_argument('--workers', type=int, default=0, help='processes (default: this one)')
     return parser.parse_args()
 
 
@@ -42,7 +41,7 @@ def main() -> None:
     ids = read_ids(*args.ids)
     progress = Progress(len(ids), 'scored')
     scores = evaluate_folder(args.labels, args.truth, ids, resolve_classes(args.classes).names, box_dir=args.boxes,
-                             agree_with=args.agree_with, workers=args.workers, progress=progress.step)
+                             agree_with=args.agree_with, progress=progress.step)
     progress.finish()
     scores.protocol['ids'] = args.ids
     print(f'\n{scores.table()}')

@@ -27,3 +27,65 @@ def parse_args() -> argparse.Namespace:
     check = commands.add_parser('check', help='check counts, sizes, class ids and boxes of a folder in VOC\'s layout')
     check.add_argument('--root', required=True)
     return parser.parse_args()
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Draw toy VOC or its patches, with progress."""
+    from wsss_mm.datasets.toy_voc.patches import draw_patches
+    from wsss_mm.datasets.toy_voc.writer import draw_toy_voc
+    from wsss_mm.progress import Progress
+    progress = Progress(0, f'drawing {args.root}')
+
+    def show(done: int, total: int) -> None:
+        progress.total = total
+        progress.step()
+    if args.command == 'patches':
+        draw_patches(args.root, args.profile, args.seed)
+    else:
+        draw_toy_voc(args.root, args.profile, args.seed, progress=show, workers=args.workers)
+        progress.finish()
+    print(f'complete: {args.root}')
+    return 0
+
+
+def prepare_voc(args: argparse.Namespace) -> int:
+    """Convert SBD where it is not yet, then check."""
+    from pathlib import Path
+
+    from wsss_mm.datasets.prepare_voc import build_train_aug, convert_sbd
+    from wsss_mm.errors import DataError
+    from wsss_mm.progress import Progress
+    root, sbd = Path(args.root), Path(args.sbd)
+    for folder, source in ((root, 'VOCtrainval_11-May-2012.tar of PASCAL VOC 2012 (holds VOCdevkit/VOC2012)'),
+                           (sbd, 'benchmark.tgz of the Semantic Boundaries Dataset (holds benchmark_RELEASE)')):
+        if not folder.is_dir():
+            raise DataError('not there', file=folder, expected=f'{source}, unpacked',
+                            fix=f'unpack it so that {folder} exists, or name its place with --root / --sbd')
+    progress = Progress(0, 'converting SBD')
+
+    def show(done: int, total: int) -> None:
+        progress.total = total
+        progress.step()
+    convert_sbd(sbd, root, show)
+    progress.finish()
+    print(f'train_aug: {len(build_train_aug(root, sbd))} ids')
+    return check(args)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what a check finds; 1 where something is missing or wrong."""
+    from wsss_mm.datasets.prepare_voc import check_voc
+    findings = check_voc(args.root)
+    for finding in findings:
+        print(f'- {finding}')
+    print(f'{args.root}: ' + (f'{len(findings)} findings' if findings else 'complete, nothing wrong found'))
+    return bool(findings)
+
+
+def main() -> int:
+    args = parse_args()
+    return dict(toy=draw, patches=draw, voc=prepare_voc, check=check)[args.command](args)
+
+
+if __name__ == '__main__':
+    _common.run(main)

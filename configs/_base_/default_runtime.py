@@ -16,5 +16,3 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'))
 # final.pth and stage.json, by which the stage chain knows that a training is complete
 custom_hooks = [dict(type='wsss_mm.StageHook')]
-val_dataloader = val_cfg = val_evaluator = None
-test_dataloader = test_cfg = test_evaluator = None

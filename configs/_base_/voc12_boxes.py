@@ -14,11 +14,9 @@ test_pipeline = [
     dict(type='wsss_mm.LoadImage'),
     dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
     dict(type='wsss_mm.PackWeakInputs')]
-val_dataloader = dict(
+# for segmentation configs: val_dataloader = test_dataloader = {{_base_.segmentation_val}}
+segmentation_val = dict(
     batch_size=1, num_workers=4, persistent_workers=True, sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='wsss_mm.WeakVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/val.txt', box_dir=None,
         pipeline=test_pipeline, test_mode=True))
-test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

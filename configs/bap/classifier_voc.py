@@ -29,8 +29,6 @@ train_dataloader = dict(
             dict(type='wsss_mm.ColorJitter', brightness=.5, contrast=.5, saturation=.5),
             dict(type='wsss_mm.PackWeakInputs')]))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
-val_dataloader = val_evaluator = None
-test_dataloader = test_evaluator = None
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=1e-3, momentum=.9, weight_decay=5e-4),
     paramwise_cfg=dict(bias_lr_mult=2., bias_decay_mult=0., custom_keys={'head': dict(lr_mult=10.)}))

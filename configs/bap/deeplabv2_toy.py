@@ -35,6 +35,10 @@ train_dataloader = dict(
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
+val_dataloader = {{_base_.segmentation_val}}
+test_dataloader = {{_base_.segmentation_val}}
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=5e-4),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=.3)}))

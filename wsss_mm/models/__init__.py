@@ -1,8 +1,9 @@
 """Networks: backbones, classifiers with their pooling heads and objectives, segmentors and their losses."""
 
-from wsss_mm.models import (  # noqa: F401
+from wsss_mm.models import (
     backbones,
     classifiers,
+    data_preprocessor,
     data_preprocessor,
     decode_heads,
     heads,
@@ -10,3 +11,6 @@ from wsss_mm.models import (  # noqa: F401
     objectives,
     segmentors,
 )
+
+__all__ = ['backbones', 'classifiers', 'data_preprocessor', 'decode_heads', 'heads', 'losses', 'objectives',
+           'segmentors']

@@ -1,0 +1,106 @@
+"""The stage chain: order, completeness, refusal of what was made with other settings."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsss_mm.engine import stages
+from wsss_mm.engine.stages import Stage
+from wsss_mm.errors import ConfigError, DataError, WSSSError
+
+CONFIG = """
+default_scope = 'mmseg'
+prerequisites = {prerequisites}
+work_dir = '{work_dir}'
+model = dict(type='X', width={width})
+train_cfg = dict(max_iters=1)
+pseudo_labels = dict(out_dir='{work_dir}/labels', generator=dict(type='G'), num_workers={workers})
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, prerequisites=(), width=1, workers=1):
+        Path(f'{name}.py').write_text(CONFIG.format(prerequisites=list(prerequisites), work_dir=f'work/{name}',
+                                                    width=width, workers=workers))
+        return f'{name}.py'
+    return write
+
+
+def finish_training(config, product='p'):
+    cfg = stages.load_config(config)
+    Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    inputs = {s.key: stages.product_of(s) for s in stages.direct_prerequisites(cfg)}
+    (Path(cfg.work_dir) / 'stage.json').write_text(json.dumps(dict(
+        settings=stages.training_settings(cfg), product=product, inputs=inputs)))
+
+
+def test_order_puts_each_stage_after_what_it_stands_on(write):
+    write('pre')
+    write('classifier', [dict(run='data', kind='toy', root='d'), dict(run='train', config='pre.py')])
+    write('segmentor', [dict(run='data', kind='toy', root='d'), dict(run='labels', config='classifier.py')])
+    order = stages.in_order(stages.direct_prerequisites(stages.load_config('segmentor.py')))
+    assert [s.key for s in order] == ['data d', 'train pre.py', 'train classifier.py', 'labels classifier.py']
+
+
+def test_circle_is_named(write):
+    write('a', [dict(run='train', config='b.py')])
+    write('b', [dict(run='train', config='a.py')])
+    with pytest.raises(ConfigError, match='train a.py → train b.py → train a.py'):
+        stages.in_order([Stage('train', 'a.py')])
+
+
+def test_training_is_missing_interrupted_complete_or_other(write):
+    stage = Stage('train', write('net'))
+    assert stages.why_incomplete(stage) == 'not trained yet'
+    Path('work/net').mkdir(parents=True)
+    Path('work/net/last_checkpoint').write_text('iter_1.pth')
+    assert stages.why_incomplete(stage) == 'training was interrupted'
+    finish_training('net.py')
+    assert stages.why_incomplete(stage) is None
+    write('net', workers=7)                    # not a setting that changes the weights
+    assert stages.why_incomplete(stage) is None
+    write('net', width=2)
+    with pytest.raises(ConfigError, match='changed: model') as caught:
+        stages.why_incomplete(stage)
+    assert 'rm -r work/net' in str(caught.value)
+
+
+def test_a_prerequisite_made_anew_makes_what_stands_on_it_stale(write):
+    write('pre')
+    finish_training('pre.py', 'first')
+    stage = Stage('train', write('net', [dict(run='train', config='pre.py')]))
+    finish_training('net.py')
+    assert stages.why_incomplete(stage) is None
+    finish_training('pre.py', 'second')
+    with pytest.raises(ConfigError, match='changed: train pre.py'):
+        stages.why_incomplete(stage)
+
+
+def test_missing_voc_says_where_to_put_it(tmp_path):
+    stage = stages.to_stage(dict(run='data', kind='voc', root=str(tmp_path / 'VOC2012')))
+    with pytest.raises(DataError, match='prepare_dataset.py voc'):
+        stages.why_incomplete(stage)
+
+
+@pytest.mark.parametrize('entry', [dict(run='train'), dict(run='data', kind='toy'), dict(run='fly', config='a'), {}])
+def test_entries_that_say_nothing_are_refused(entry):
+    with pytest.raises(ConfigError, match='is not understood'):
+        stages.to_stage(entry)
+
+
+def test_a_failing_stage_stops_the_chain_with_its_command(write, tmp_path):
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    (tools / 'train.py').write_text('import sys; sys.exit(3)')
+    with pytest.raises(WSSSError, match='exit code 3') as caught:
+        stages.run_stages([Stage('train', write('net'))], tools)
+    assert 'train.py net.py --no-prerequisites' in str(caught.value)
+
+
+def test_unknown_config_is_named():
+    with pytest.raises(ConfigError, match='no such config'):
+        stages.load_config('configs/bap/none.py')
