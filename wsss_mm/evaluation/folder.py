@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,6 @@ from wsss_mm.errors import DataError
 from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.files import read_boxes, read_scored_map
 from wsss_mm.evaluation.protocol import describe_run
-
-_CHUNK = 32
 
 
 @dataclass
@@ -85,26 +81,12 @@ class Scores:
         return '\n'.join(lines)
 
 
-@dataclass(frozen=True)
-class _Job:
-    prediction_dir: Path
-    truth_dir: Path
-    classes: tuple[str, ...]
-    agree_with: Path | None
-    box_dir: Path | None
-
-
-@dataclass
-class _Part:
-    matrix: ConfusionMatrix
-    per_image: dict[str, float]
-    fills: list[tuple[float, float]]
-
-
 def evaluate_folder(prediction_dir: str | Path, truth_dir: str | Path, ids: Sequence[str], classes: Sequence[str], *,
-                    box_dir: str | Path | None = None, agree_with: str | Path | None = None, workers: int = 0,
+                    box_dir: str | Path | None = None, agree_with: str | Path | None = None,
                     progress: Callable[[], None] | None = None) -> Scores:
-    """Score ``<prediction_dir>/<id>.png`` against ``<truth_dir>/<id>.png``; the result depends on no worker count.
+    """Score ``<prediction_dir>/<id>.png`` against ``<truth_dir>/<id>.png``.
+
+    One process: decoding and counting take 1.5 ms for 500 x 375 pixels, 20 s for the 10,582 images of VOC.
 
     Args:
         prediction_dir: Label maps: 0 background, 1…C, 255 ignored (left out, see :class:`Scores`).
@@ -115,46 +97,52 @@ def evaluate_folder(prediction_dir: str | Path, truth_dir: str | Path, ids: Sequ
         box_dir: Folder of VOC annotations for the filling rate.
         agree_with: A second folder of label maps: only pixels where both say the same class are scored, the others
             count as ignored ("Y_crf & Y_ret" in BANA's Table 1).
-        workers: Processes; 0 works in this one. Needs the caller's ``if __name__ == '__main__':``.
         progress: Called once per scored image.
 
     Raises:
         DataError: a label map that is missing, unreadable, of another size than its truth, or with ids outside the
             classes; no id at all.
     """
-    job = _Job(Path(prediction_dir), Path(truth_dir), tuple(classes), Path(agree_with) if agree_with else None,
-               Path(box_dir) if box_dir else None)
+    predictions, truths = Path(prediction_dir), Path(truth_dir)
+    others = Path(agree_with) if agree_with else None
     ids = list(ids)
     if not ids:
-        raise DataError('no image ids to score', file=job.prediction_dir, expected='at least one')
-    unscored = _check_files(job, ids)
-    total, per_image, fills = ConfusionMatrix(len(job.classes)), {}, []
-    for part in _parts(job, ids, workers):
-        total.merge(part.matrix)
-        per_image.update(part.per_image)
-        fills += part.fills
-        for _ in part.per_image if progress else ():
+        raise DataError('no image ids to score', file=predictions, expected='at least one')
+    unscored = _check_files(predictions, others, truths, ids)
+    total, per_image, fills = ConfusionMatrix(len(classes)), {}, []
+    for image_id in ids:
+        name = f'{image_id}.png'
+        truth = read_scored_map(truths / name, len(classes))
+        labels = read_scored_map(predictions / name, len(classes), truth.shape)
+        if others:
+            labels = np.where(labels == read_scored_map(others / name, len(classes), truth.shape), labels,
+                              np.uint8(255))
+        matrix = ConfusionMatrix(len(classes)).update(labels, truth)
+        total.merge(matrix)
+        per_image[image_id] = _percent(matrix.miou())
+        if box_dir:
+            fills += _filling(labels, truth, *read_boxes(Path(box_dir) / f'{image_id}.xml', classes, truth.shape))
+        if progress:
             progress()
-    rates = np.nanmean(np.array(fills), 0) if fills else (np.nan, np.nan)
+    rates = [_mean(v for v in column if not np.isnan(v)) for column in zip(*fills, strict=True)] or [None, None]
     return Scores(
         miou=_percent(total.miou()), iou=_by_name(classes, total.iou()),
         precision=_by_name(classes, total.precision()), recall=_by_name(classes, total.recall()),
         pixel_accuracy=_percent(total.pixel_accuracy()), ignored_share=_percent(total.ignored_share),
         miou_ignored_as_missed=_percent(total.miou(ignored_as_missed=True)), images=len(ids),
         filling_rate=_percent(rates[0]), truth_filling_rate=_percent(rates[1]),
-        per_image={i: _percent(v) for i, v in per_image.items()},
-        protocol=dict(labels=str(job.prediction_dir), truth=str(job.truth_dir), images=len(ids),
-                      agree_with=str(job.agree_with) if job.agree_with else None,
+        per_image=per_image,
+        protocol=dict(labels=str(predictions), truth=str(truths), images=len(ids),
+                      agree_with=str(others) if others else None,
                       ignored='pixels ignored by the truth or by the labels are left out',
                       mean='over classes present in truth or labels, all images pooled', files_not_scored=unscored,
-                      version=__version__, run=describe_run(job.prediction_dir)))
+                      version=__version__, run=describe_run(predictions)))
 
 
-def _check_files(job: _Job, ids: list[str]) -> int:
+def _check_files(predictions: Path, others: Path | None, truths: Path, ids: list[str]) -> int:
     """Refuse missing files before the first image is scored; count the labels that are not asked for."""
     there: set[str] = set()
-    for folder, what in ((job.prediction_dir, 'label maps'), (job.agree_with, 'label maps'),
-                         (job.truth_dir, 'ground-truth maps')):
+    for folder, what in ((predictions, 'label maps'), (others, 'label maps'), (truths, 'ground-truth maps')):
         if folder is None:
             continue
         if not folder.is_dir():
@@ -170,41 +158,23 @@ def _check_files(job: _Job, ids: list[str]) -> int:
     return len(there) - len(ids)
 
 
-def _parts(job: _Job, ids: list[str], workers: int) -> Iterator[_Part]:
-    chunks = [ids[i:i + _CHUNK] for i in range(0, len(ids), _CHUNK)]
-    if workers <= 0 or len(chunks) < 2:
-        yield from (_score_chunk(job, [i]) for i in ids)
-        return
-    # Not forked: the parent may hold threads (torch, OpenCV) whose locks a fork would copy.
-    with ProcessPoolExecutor(min(workers, len(chunks)), multiprocessing.get_context('spawn')) as pool:
-        yield from pool.map(_score_chunk, [job] * len(chunks), chunks)
+def _filling(labels: np.ndarray, truth: np.ndarray, boxes: np.ndarray,
+             box_labels: np.ndarray) -> list[tuple[float, float]]:
+    """Share of each box labelled as its class, by the labels and by the truth.
+
+    A few boxes per image, each a slice of it: tables of sums over all classes would cost more than they save.
+    """
+    rates = []
+    for (x1, y1, x2, y2), class_id in zip(boxes, box_labels, strict=True):
+        window, true = labels[y1:y2, x1:x2], truth[y1:y2, x1:x2]
+        known = np.count_nonzero(true != 255)
+        rates.append((np.count_nonzero(window == class_id) / window.size,
+                      np.count_nonzero(true == class_id) / known if known else np.nan))
+    return rates
 
 
-def _score_chunk(job: _Job, ids: list[str]) -> _Part:
-    part = _Part(ConfusionMatrix(len(job.classes)), {}, [])
-    for image_id in ids:
-        name = f'{image_id}.png'
-        truth = read_scored_map(job.truth_dir / name, len(job.classes))
-        labels = read_scored_map(job.prediction_dir / name, len(job.classes), truth.shape)
-        if job.agree_with:
-            other = read_scored_map(job.agree_with / name, len(job.classes), truth.shape)
-            labels = np.where(labels == other, labels, np.uint8(255))
-        matrix = ConfusionMatrix(len(job.classes)).update(labels, truth)
-        part.matrix.merge(matrix)
-        part.per_image[image_id] = matrix.miou()
-        if job.box_dir:
-            boxes, box_labels = read_boxes(job.box_dir / f'{image_id}.xml', job.classes, truth.shape)
-            # A few boxes per image, each a slice of it: a table over all classes would cost more than it saves.
-            for (x1, y1, x2, y2), c in zip(boxes, box_labels, strict=True):
-                window, true = labels[y1:y2, x1:x2], truth[y1:y2, x1:x2]
-                known = np.count_nonzero(true != 255)
-                part.fills.append((np.count_nonzero(window == c) / window.size,
-                                   np.count_nonzero(true == c) / known if known else np.nan))
-    return part
-
-
-def _percent(share: float) -> float | None:
-    return None if np.isnan(share) else 100 * float(share)
+def _percent(share: float | None) -> float | None:
+    return None if share is None or np.isnan(share) else 100 * float(share)
 
 
 def _by_name(classes: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
