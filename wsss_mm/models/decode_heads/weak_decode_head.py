@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from wsss_mm.errors import ConfigError, DataError
@@ -27,8 +26,15 @@ def cosine_map(features: Tensor, weight: Tensor) -> Tensor:
     """
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(features.dtype, weight.dtype), torch.float32)
-        weight = F.normalize(weight.to(dtype).flatten(1), dim=1)
-        return F.conv2d(F.normalize(features.to(dtype), dim=1), weight[..., None, None])
+        weight = _unit(weight.to(dtype).flatten(1))
+        return F.conv2d(_unit(features.to(dtype)), weight[..., None, None])
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Unit vectors along dim 1. A zero vector stays zero, with gradient zero: a feature that ReLU and dropout left
+    empty would otherwise get a gradient of 1 / eps, which overflows in half precision."""
+    norm = vectors.norm(dim=1, keepdim=True)
+    return vectors / norm.where(norm > 1e-12, torch.inf)
 
 
 class WeakDecodeHead(BaseDecodeHead):
@@ -46,6 +52,7 @@ class WeakDecodeHead(BaseDecodeHead):
         scale: The cosine's factor tau.
         dropout_ratio: Channel dropout before the classifier, for backbones that have none of their own.
         align_corners: Passed to every bilinear resizing.
+        loss_decode: One loss or several; by default cross-entropy over the labelled pixels.
         init_cfg: By default all convolutions of the head are drawn from N(0, 0.01).
 
     Raises:
@@ -54,15 +61,19 @@ class WeakDecodeHead(BaseDecodeHead):
 
     def __init__(self, in_channels: int, channels: int, *, num_classes: int, classifier: str = 'cosine',
                  scale: float = 20., dropout_ratio: float = 0., align_corners: bool = True,
-                 init_cfg: dict | list | None = None, **kwargs: Any) -> None:
+                 loss_decode: dict | list[dict] | None = None, init_cfg: dict | list[dict] | None = None,
+                 **kwargs: Any) -> None:
         if classifier not in ('cosine', 'dot'):
             raise ConfigError(f'classifier={classifier!r} of {type(self).__name__}', expected="'cosine' or 'dot'",
                               fix="set classifier='cosine' in the decode head")
+        if loss_decode is None:
+            loss_decode = dict(type='mmseg.CrossEntropyLoss', avg_non_ignore=True)
         if init_cfg is None:
             init_cfg = dict(type='Normal', layer='Conv2d', std=0.01)
         # Naming out_channels keeps MMSegmentation from advising one channel for two classes.
         super().__init__(in_channels, channels, num_classes=num_classes, out_channels=num_classes,
-                         dropout_ratio=dropout_ratio, align_corners=align_corners, init_cfg=init_cfg, **kwargs)
+                         dropout_ratio=dropout_ratio, align_corners=align_corners, loss_decode=loss_decode,
+                         init_cfg=init_cfg, **kwargs)
         self.classifier, self.scale = classifier, scale
         self.conv_seg = nn.Conv2d(channels, num_classes, 1, bias=False)
 
@@ -102,18 +113,32 @@ class WeakDecodeHead(BaseDecodeHead):
         features = self._feature(inputs)
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)
         needs_similarity = any(getattr(loss, 'needs_similarity', False) for loss in self._losses())
+        size = labels.shape[1:]
         if self.classifier == 'cosine':
-            similarity = self._resize(cosine_map(features, self.conv_seg.weight), labels)
+            similarity = self._resize(cosine_map(features, self.conv_seg.weight), size)
             logits = self.scale * similarity
         else:
-            logits = self._resize(self.cls_seg(features), labels)
+            logits = self._resize(self.cls_seg(features), size)
             similarity = None
             if needs_similarity:
-                similarity = self._resize(cosine_map(features, self.conv_seg.weight), labels)
+                similarity = self._resize(cosine_map(features, self.conv_seg.weight), size)
         return self._losses_by_maps(logits, similarity, labels, batch_data_samples)
 
-    def _resize(self, maps: Tensor, labels: Tensor) -> Tensor:
-        return resize(maps, size=labels.shape[1:], mode='bilinear', align_corners=self.align_corners)
+    def _resize(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(maps, size=size, mode='bilinear', align_corners=self.align_corners)
+
+    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits at the input's size, as MMSegmentation does it, without its warning at every other image size.
+
+        Args:
+            seg_logits: ``(N, num_classes, h, w)``.
+            batch_img_metas: The first one's ``img_shape``, if a ``torch.Size`` (a part of the image), else its
+                ``pad_shape``, else its ``img_shape``, is the size.
+        """
+        meta = batch_img_metas[0]
+        is_part = isinstance(meta['img_shape'], torch.Size)
+        size = meta['img_shape'] if is_part else meta.get('pad_shape', meta['img_shape'])
+        return self._resize(seg_logits, size[:2])
 
     def _losses_by_maps(self, logits: Tensor, similarity: Tensor | None, labels: Tensor,
                         batch_data_samples: list) -> dict[str, Tensor]:
@@ -129,7 +154,7 @@ class WeakDecodeHead(BaseDecodeHead):
                     weight = self.sampler.sample(logits, labels[:, None])
                 terms = {loss.loss_name: loss(logits, labels, weight=weight, ignore_index=self.ignore_index)}
             for name, term in terms.items():
-                losses[name] = losses[name] + term if name in losses else term
+                losses[name] = losses[name] + term if name in losses and 'loss' in name else term
         losses['acc_seg'] = pixel_accuracy(logits, labels, self.ignore_index)
         return losses
 

@@ -53,11 +53,12 @@ def confidence(similarity: Tensor, labels: Tensor, gamma: float = 7.) -> Tensor:
         ``(N, H, W)`` in [0, 1].
     """
     similarity = _full_precision(similarity)
-    index = labels.long().masked_fill(labels == IGNORED, 0)[:, None]
-    # An interpolated cosine can fall a rounding error below -1, and a power of a negative number is NaN.
-    distance = (1 + similarity.gather(1, index)[:, 0]).clamp_min(0)
-    largest = (1 + similarity.max(dim=1).values).clamp_min(_EPS)
-    return (distance / largest) ** gamma
+    label = labels.long().masked_fill(labels == IGNORED, 0)[:, None]
+    nearest = similarity.detach().max(dim=1, keepdim=True).indices
+    # One gather for both: the gradient is one dense tensor, not a second one for the maximum and their sum.
+    # An interpolated cosine can fall a rounding error below -1, and a fractional power of that is NaN.
+    distance, largest = (1 + similarity.gather(1, torch.cat([label, nearest], dim=1))).clamp_min(0).unbind(dim=1)
+    return (distance / largest.clamp_min(_EPS)) ** gamma
 
 
 def reliable_cross_entropy(logits: Tensor, labels: Tensor, retrieved: Tensor) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmseg.models.segmentors import EncoderDecoder
-from mmseg.models.utils import resize
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
@@ -52,23 +52,23 @@ class MultiScaleSegmentor(EncoderDecoder):
 
         Args:
             inputs: ``(N, 3, H, W)``, normalised.
-            batch_img_metas: Not looked at: all sizes follow from the inputs.
+            batch_img_metas: The images' metainfo.
 
         Returns:
             ``(N, C, H, W)`` logits at the input's size.
         """
         size = inputs.shape[2:]
-        total = torch.zeros((), device=inputs.device)
+        # Decode heads bring their logits to img_shape: here the same for every scale.
+        metas = [{**meta, 'img_shape': size} for meta in batch_img_metas]
+        total: Tensor | float = 0.
         for scale in self.scales:
             scaled_size = tuple(max(1, int(length * scale)) for length in size)
-            scaled = inputs if scaled_size == tuple(size) else resize(
+            scaled = inputs if scaled_size == tuple(size) else F.interpolate(
                 inputs, size=scaled_size, mode='bilinear', align_corners=True)
-            logits = self._forward(scaled)
+            total = total + self.encode_decode(scaled, metas)
             if self.flip:
-                # Resizing commutes with mirroring: averaging before it halves its cost.
-                logits = (logits + self._forward(scaled.flip(-1)).flip(-1)) / 2
-            total = total + resize(logits, size=size, mode='bilinear', align_corners=self.align_corners)
-        return total / len(self.scales)
+                total = total + self.encode_decode(scaled.flip(-1), metas).flip(-1)
+        return total / (len(self.scales) * (1 + self.flip))
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Predict label maps at the images' original sizes.
@@ -83,9 +83,9 @@ class MultiScaleSegmentor(EncoderDecoder):
         samples = super().predict(inputs, data_samples)
         if self._refiner is not None:
             for sample, image in zip(samples, self._original_images(inputs, data_samples), strict=True):
-                probabilities = sample.seg_logits.data.float().softmax(dim=0).cpu().numpy()
-                refined = torch.from_numpy(self._refiner(image, probabilities))
-                sample.pred_sem_seg.data = refined.argmax(dim=0, keepdim=True).to(inputs.device)
+                probabilities = sample.seg_logits.data.detach().float().softmax(dim=0).cpu().numpy()
+                labels = self._refiner(image, probabilities).argmax(axis=0)[None]
+                sample.pred_sem_seg.data = torch.from_numpy(labels).to(inputs.device)
         return samples
 
     @cached_property
