@@ -21,7 +21,7 @@ class CAMClassifier(BaseModel):
     already computed and the samples; values under keys containing ``loss`` are added up, others are logged.
 
     Args:
-        backbone: Returns a tuple of maps.
+        backbone: Any of mmseg's, or ours: returns a tuple of maps.
         head: A :class:`~wsss_mm.models.heads.BasePoolingHead`.
         neck: Between the two.
         objectives: Further training signals, each built by the registry.
@@ -40,6 +40,8 @@ class CAMClassifier(BaseModel):
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """``(N, 3, H, W)`` -> the maps of the backbone, or of the neck."""
         feats = self.backbone(inputs)
+        if isinstance(feats, Tensor):  # some backbones of mmseg do this where there is one map
+            feats = (feats,)
         return feats if self.neck is None else self.neck(feats)
 
     def class_maps(self, inputs: Tensor) -> Tensor:

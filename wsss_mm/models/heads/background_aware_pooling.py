@@ -119,14 +119,16 @@ def sample_points(boxes: Tensor, image_index: Tensor, image_size: tuple[int, int
     device = boxes.device
 
     def axis(start: Tensor, end: Tensor, full: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """One axis of each box: its normalised ends, and its number of samples."""
+        """One axis of each box: where on the map its samples start and end (feature i is at i), and their number."""
         start, end = start.clamp(0, full + 1), end.clamp(0, full + 1)
         if align_mode == 'aligned':
             end = torch.maximum(end - 1, start)  # the last pixel inside
+            start, end = (v * (n - 1) / max(full - 1, 1) for v in (start, end))
+            return start, end, (end.ceil() - start.floor()).long().clamp_min(1)
         half = max((full - 1) / 2, .5)
-        start, end = start / half - 1, end / half - 1
+        start, end = start / half - 1, end / half - 1  # numbers of samples hang on this rounding
         number = ((end + 1) * (n - 1) / 2).ceil() - ((start + 1) * (n - 1) / 2).floor()
-        return start, end, number.long().clamp_min(1)
+        return ((start + 1) * n - 1) / 2, ((end + 1) * n - 1) / 2, number.long().clamp_min(1)
 
     x1, y1, x2, y2 = boxes.float().unbind(1)
     (height, width), (h, w) = image_size, feature_size
@@ -140,13 +142,13 @@ def sample_points(boxes: Tensor, image_index: Tensor, image_size: tuple[int, int
     row, column = local // columns[box], local % columns[box]
 
     def place(index: Tensor, start: Tensor, end: Tensor, steps: Tensor, n: int) -> Tensor:
-        """Coordinates of the samples on the map, where feature i is at i."""
+        """Coordinates of the samples on the map."""
         start, end, steps = start.to(dtype)[box], end.to(dtype)[box], steps[box] - 1
         fraction = index.to(dtype) / steps.clamp_min(1)
         if align_mode == 'aligned':
             fraction = torch.where(steps == 0, .5, fraction)  # a single sample stands in the middle
-            return ((start + (end - start) * fraction + 1) * (n - 1) / 2).clamp(0, n - 1)
-        return ((start + (end - start) * fraction + 1) * n - 1) / 2
+            return (start + (end - start) * fraction).clamp(0, n - 1)
+        return start + (end - start) * fraction
 
     x, y = place(column, x1, x2, columns, w)[:, None], place(row, y1, y2, rows, h)[:, None]
     corner = torch.arange(4, device=device)
