@@ -103,5 +103,7 @@ def test_what_does_not_fit_is_named():
         build()(images, [SegDataSample()], mode='loss')
     with pytest.raises(ConfigError, match="mode='train'"):
         build()(images, mode='train')
+    with pytest.raises(ConfigError, match="data_samples=NoneType"):
+        build()(images, mode='loss')
     with pytest.raises(ConfigError, match='tuple of maps'):
         GAPHead(3, 12)(torch.randn(1, 12, 4, 4))

@@ -97,6 +97,7 @@ class CheckedPretrained(BaseModule):
         optional_parts, unused_parts: See :func:`load_pretrained`.
     """
 
+    init_cfg: Any
     scratch_init: tuple[dict[str, Any], ...] = ()
     convert: Callable[[StateDict], StateDict] | None = None
     optional_parts: tuple[str, ...] = ()

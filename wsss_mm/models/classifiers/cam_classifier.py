@@ -58,22 +58,23 @@ class CAMClassifier(BaseModel):
                 ``'tensor'`` -> image logits ``(N, C)``.
 
         Raises:
-            ConfigError: another mode, or two parts that give a loss of the same name.
+            ConfigError: another mode, no samples to learn from, or two parts that give a loss of the same name.
         """
         if mode == 'tensor':
             return self.head(self.extract_feat(inputs))
         if mode == 'predict':
             return self.head.predict(self.extract_feat(inputs), data_samples)
-        if mode == 'loss':
+        if mode == 'loss' and data_samples is not None:
             return self.loss(inputs, data_samples)
-        raise ConfigError(f'mode={mode!r}', expected="'loss', 'predict' or 'tensor'")
+        raise ConfigError(f'mode={mode!r}, data_samples={type(data_samples).__name__}',
+                          expected="'loss' with samples, 'predict' or 'tensor'")
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """The head's losses and those of all objectives."""
         feats = self.extract_feat(inputs)
         losses = dict(self.head.loss(feats, data_samples))
         for objective in self.objectives:
-            more = objective.loss(self, inputs, feats, data_samples)
+            more = objective.loss(self, inputs, feats, data_samples)  # type: ignore[operator]
             if twice := sorted(losses.keys() & more.keys()):
                 raise ConfigError(f'{type(objective).__name__} gives {twice}, which another part gave already',
                                   expected='one part per name', fix='rename its keys')

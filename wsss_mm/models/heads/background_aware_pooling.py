@@ -11,6 +11,7 @@ positions, one batched matrix product with the map: O(P·J + K·O·h·w·D / ima
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 WEIGHT_FLOOR = 1e-6
 
 
-def resize_mask(mask: Tensor, size: tuple[int, int], align_mode: str = 'official') -> Tensor:
+def resize_mask(mask: Tensor, size: Sequence[int], align_mode: str = 'official') -> Tensor:
     """Nearest resize of a mask to the feature map.
 
     Args:
@@ -69,7 +70,8 @@ def background_queries(features: Tensor, background: Tensor, grid_size: int) -> 
     Returns:
         Queries ``(N, J, D)``, zero in cells without background, and ``(N, J)`` bool: the cell has some.
     """
-    cells = cell_index(*features.shape[2:], grid_size, features.device)
+    height, width = features.shape[2:]
+    cells = cell_index(height, width, grid_size, features.device)
     member = (cells == torch.arange(grid_size ** 2, device=features.device)[:, None]) & background.flatten(1)[:, None]
     count = member.sum(2)
     total = torch.bmm(member.to(features.dtype), features.flatten(2).transpose(1, 2))
@@ -98,7 +100,7 @@ class SamplePoints(NamedTuple):
     share: Tensor
 
 
-def sample_points(boxes: Tensor, image_index: Tensor, image_size: tuple[int, int], feature_size: tuple[int, int],
+def sample_points(boxes: Tensor, image_index: Tensor, image_size: Sequence[int], feature_size: Sequence[int],
                   align_mode: str = 'official', dtype: torch.dtype = torch.float32) -> SamplePoints:
     """Where each box samples the map.
 
@@ -213,7 +215,7 @@ def window_members(index: Tensor, length: Tensor, windows: int, replicate_first:
 
 
 def pool_windows(features: Tensor, weights: Tensor, points: SamplePoints, boxes_per_image: list[int],
-                 roi_size: tuple[int, int]) -> Tensor:
+                 roi_size: Sequence[int]) -> Tensor:
     """Weighted means of the samples in each box's windows (Eq. 4, on OH x OW windows).
 
     Args:

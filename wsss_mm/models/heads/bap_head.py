@@ -45,7 +45,7 @@ class BAPHead(BasePoolingHead):
     """
 
     def __init__(self, num_classes: int, in_channels: int, in_index: int = -1, grid_size: int = 4,
-                 roi_size: tuple[int, int] = (2, 2), attention: bool = True, background_queries: bool = True,
+                 roi_size: Sequence[int] = (2, 2), attention: bool = True, background_queries: bool = True,
                  align_mode: str = 'official', min_bg_fraction: float = .125, min_visible: float = 0.,
                  detach_attention: bool = False, loss_weight: float = 1.,
                  init_cfg: dict | list[dict] | None = None) -> None:
