@@ -122,12 +122,13 @@ class WeakSegDataset(BaseSegDataset):
         infos = [self._paths_of(image_id, image_id in with_mask) for image_id in self._image_ids()]
         unchecked = () if self.masks_named or self.label_dirs else ('seg_map_path',)
         missing = _missing_files(infos, unchecked)
+        index = self._class_index()
         for info in infos:
             if info['img_id'] in missing:
                 info['error'] = missing[info['img_id']]
             elif self.box_dir is not None:
                 try:
-                    info.update(self._boxes_of(info['ann_path']))
+                    info.update(self._boxes_of(info['ann_path'], index))
                 except DataError as error:
                     info['error'] = error
         failed = [info for info in infos if 'error' in info]
@@ -182,8 +183,8 @@ class WeakSegDataset(BaseSegDataset):
             info['ann_path'] = osp.join(self.box_dir, image_id + '.xml')
         return info
 
-    def _boxes_of(self, ann_path: str) -> dict:
-        found = read_voc_xml(ann_path, self._class_index(), self.box_convention, self.box_outside)
+    def _boxes_of(self, ann_path: str, class_to_index: dict[str, int]) -> dict:
+        found = read_voc_xml(ann_path, class_to_index, self.box_convention, self.box_outside)
         instances = [dict(bbox=box.tolist(), bbox_label=int(label), ignore_flag=int(difficult))
                      for box, label, difficult in zip(found.boxes, found.labels, found.difficult, strict=True)
                      if label >= 0 and (self.use_difficult or not difficult)]

@@ -88,14 +88,15 @@ class RandomCropWithBoxes(BaseTransform):
         return results
 
     def _window(self, source: np.ndarray, corner: list[int], fill: int | tuple[int, ...]) -> np.ndarray:
-        target = np.empty(self.crop_size + source.shape[2:], source.dtype)
-        target[...] = fill
         inner, outer = [], []
         for start, length, side in zip(corner, source.shape, self.crop_size, strict=False):
             stop = min(start + length, side)
             first = max(start, 0)
             inner.append(slice(first, stop))
             outer.append(slice(first - start, stop - start))
+        target = np.empty(self.crop_size + source.shape[2:], source.dtype)
+        if max(corner) > 0:
+            target[...] = fill
         target[tuple(inner)] = source[tuple(outer)]
         return target
 

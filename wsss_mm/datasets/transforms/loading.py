@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
@@ -98,8 +99,9 @@ def background_mask(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     corners = np.zeros((height + 1, width + 1), np.int32)
     np.add.at(corners, (np.concatenate([y1, y2, y1, y2]), np.concatenate([x1, x2, x2, x1])),
               np.repeat(np.array([1, -1], np.int32), 2 * len(boxes)))
-    covering = corners.cumsum(0).cumsum(1)[:height, :width]
-    return (covering == 0).astype(np.uint8)
+    np.cumsum(corners, 0, out=corners)
+    np.cumsum(corners, 1, out=corners)
+    return (corners[:height, :width] == 0).astype(np.uint8)
 
 
 @TRANSFORMS.register_module()
@@ -156,7 +158,8 @@ def _checked_ids(labels: np.ndarray, results: dict, path: str) -> np.ndarray:
     else:
         table[list(mapping)] = list(mapping.values())
     table[IGNORED] = IGNORED
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+    # counts bytes as they are; np.bincount would widen the map to int64 first
+    present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel())
     unknown = present[table[present] < 0]
     if len(unknown):
         raise DataError(f'holds the ids {unknown.tolist()}', file=path,
