@@ -2,6 +2,7 @@
 _base_ = ['../_base_/toy_voc_boxes.py', '../_base_/default_runtime.py']
 data_root = {{_base_.data_root}}
 crop_size = {{_base_.crop_size}}
+world = 'work_dirs/toy{{$TOY_WORLD:0}}'
 labels = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/labels'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/bap/classifier_toy.py')]
 work_dir = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/deeplabv2'
@@ -45,3 +46,32 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='LinearLR', start_factor=.04, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=100, end=max_iters)]
+
+# ---- predictions as label maps, for the report
+pseudo_labels = dict(
+    out_dir=world + '/bap/deeplabv2/predictions',
+    num_workers=1,
+    dataset=dict(
+        type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True, pipeline={{_base_.box_pipeline}},
+        ann_file=['ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt']),
+    generator=dict(type='wsss_mm.SegmentorLabels'))
+
+# ---- table and HTML page after the last stage; the paper's figures are for PASCAL VOC
+report = dict(
+    title='BANA on toy VOC: boxes in, a trained segmentor out',
+    out_dir=world + '/bap/deeplabv2/report',
+    needs=[
+        dict(run='labels', config='configs/box_baselines/box_fill_toy.py'),
+        dict(run='labels', config='configs/box_baselines/grabcut_toy.py'),
+        dict(run='labels')],
+    data_root=data_root, image_dir='JPEGImages', truth_dir='SegmentationClass', box_dir='Annotations', classes='toy',
+    splits=dict(train='ImageSets/Segmentation/train.txt', val='ImageSets/Segmentation/val.txt'),
+    rows=[
+        dict(name='box fill', labels=world + '/box_baselines/box_fill/labels', paper=dict(train=65.4, val=62.2)),
+        dict(name='GrabCut', labels=world + '/box_baselines/grabcut/labels', paper=dict(train=65.7, val=66.1)),
+        dict(name='Y_crf', labels=labels + '/Y_crf', paper=dict(train=78.7, val=79.2)),
+        dict(name='Y_ret', labels=labels + '/Y_ret', paper=dict(train=70.8, val=69.9)),
+        dict(name='DeepLab-V2 + NAL', labels=world + '/bap/deeplabv2/predictions/labels', paper=dict(val=74.6))],
+    gallery=dict(
+        rows='DeepLab-V2 + NAL', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/Y_crf',
+        y_ret=labels + '/Y_ret', prediction=world + '/bap/deeplabv2/predictions/labels'))
