@@ -150,9 +150,17 @@ def _union(parts: Iterable[Part], u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _coverage(inside: np.ndarray) -> np.ndarray:
-    """Share of each pixel's four samples that lie inside: (2h, 2w) bool -> (h, w) float32 in quarters."""
-    quarters = inside.astype(np.float32)
-    return (quarters[::2, ::2] + quarters[1::2, ::2] + quarters[::2, 1::2] + quarters[1::2, 1::2]) * np.float32(.25)
+    """Share of each pixel's four samples that lie inside: (2h, 2w) bool -> (h, w) float32 in quarters.
+
+    The shape is grown by one sample first, as a pen of a pixel's width would: thin legs stay whole after reduction.
+    """
+    grown = inside.copy()
+    grown[1:] |= inside[:-1]
+    grown[:-1] |= inside[1:]
+    grown[:, 1:] |= inside[:, :-1]
+    grown[:, :-1] |= inside[:, 1:]
+    samples = grown.astype(np.float32)
+    return (samples[::2, ::2] + samples[1::2, ::2] + samples[::2, 1::2] + samples[1::2, 1::2]) * np.float32(.25)
 
 
 @dataclass

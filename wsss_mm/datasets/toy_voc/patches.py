@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsss_mm.files import write_atomic, write_json
+
 from .exact import Draws, reduce_area
-from .files import check_marker, read_marker, write_array_file, write_marker
+from .markers import read_marker
 from .profiles import BACKDROPS, CLASSES, GROUNDS, ToyProfile, get_profile
 from .scenes import add_sensor_noise
 from .textures import body_colours, body_texture, ground, head_texture, pixel_grid
 
-GENERATOR = 1                                            # raise it whenever a patch's pixels change
+GENERATOR = 2                                            # raise it whenever a patch's pixels change
 SIDE = 48
 PATCH_NAMES = (*GROUNDS, *BACKDROPS, *(f'{c}_body' for c in CLASSES), *(f'{c}_head' for c in CLASSES))
 _KEY = 4242                                              # keeps the streams apart from the scenes'
@@ -51,13 +54,15 @@ def _free_colour(draws: Draws, class_name: str, own: np.ndarray) -> np.ndarray:
     return own if k == len(colours) else np.array(colours[k], np.float32)
 
 
-def patches(profile: str = 'boxes', seed: int = 0, n: int = 2700) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def patches(profile: str = 'boxes', seed: int = 0, n: int = 2700,
+            progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Draw texture patches: grounds, backdrops, bodies and heads, in turn.
 
     Args:
         profile: ``'tags'`` or ``'boxes'``.
         seed: The world.
         n: Number of patches.
+        progress: Called with (patches done, patches in all) after each.
 
     Returns:
         images (n, 48, 48, 3) uint8 RGB, labels (n,) int64, names of the 22 labels.
@@ -69,7 +74,9 @@ def patches(profile: str = 'boxes', seed: int = 0, n: int = 2700) -> tuple[np.nd
     images = np.zeros((n, SIDE, SIDE, 3), np.uint8)
     for index in range(n):
         images[index] = _patch(settings, seed, index)
-    return images, np.arange(n) % len(PATCH_NAMES), PATCH_NAMES
+        if progress is not None:
+            progress(index + 1, n)
+    return images, np.arange(n, dtype=np.int64) % len(PATCH_NAMES), PATCH_NAMES
 
 
 def draw_patches(root: str | Path, profile: str = 'boxes', seed: int = 0, n: int = 2700,
@@ -78,8 +85,7 @@ def draw_patches(root: str | Path, profile: str = 'boxes', seed: int = 0, n: int
 
     Args:
         root: The folder; made if missing.
-        profile, seed, n: As for ``patches``.
-        progress: Called with (done, total) at the end.
+        profile, seed, n, progress: As for ``patches``.
 
     Returns:
         The marker. If it is there already with the same arguments, nothing is drawn.
@@ -90,15 +96,13 @@ def draw_patches(root: str | Path, profile: str = 'boxes', seed: int = 0, n: int
     """
     root = Path(root)
     wanted = {'profile': profile, 'seed': seed, 'n': n, 'generator': GENERATOR}
-    found = read_marker(root / 'patches.json')
-    if found is not None:
-        check_marker(root / 'patches.json', found, wanted)
-        if (root / 'patches.npz').is_file():
-            return found
-    images, labels, names = patches(profile, seed, n)
-    write_array_file(root / 'patches.npz', images=images, labels=labels, names=np.array(names))
+    found = read_marker(root / 'patches.json', wanted)
+    if found is not None and (root / 'patches.npz').is_file():
+        return found
+    images, labels, names = patches(profile, seed, n, progress)
+    buffer = io.BytesIO()
+    np.savez(buffer, images=images, labels=labels, names=np.array(names))
+    write_atomic(root / 'patches.npz', buffer.getvalue())
     marker = {**wanted, 'sha256': hashlib.sha256(images.tobytes()).hexdigest()}
-    write_marker(root / 'patches.json', marker)
-    if progress is not None:
-        progress(n, n)
+    write_json(root / 'patches.json', marker)
     return marker

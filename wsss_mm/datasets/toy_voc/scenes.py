@@ -24,7 +24,7 @@ from .profiles import (
 )
 from .textures import colour, ground, material, pixel_grid
 
-MIN_PIXELS = 40                                          # an instance with fewer visible pixels is left unlabelled
+MIN_PIXELS = 40                                          # an instance with fewer visible pixels is left out
 PLACE_TRIES = 6
 _CLUTTER_COLOURS = {'rock': (128, 122, 116), 'bush': (58, 92, 46), 'post': (120, 92, 64)}
 
@@ -162,8 +162,8 @@ def add_sensor_noise(draws: Draws, image: np.ndarray, profile: ToyProfile) -> np
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _find_place(draws: Draws, name: str, side: float, horizon: int, canvas: int, profile: ToyProfile, start: tuple,
-                instances: np.ndarray, drawn: list[Placed]) -> Placed | None:
+def _find_place(draws: Draws, name: str, side: float, horizon: int, canvas: int, profile: ToyProfile,
+                start: tuple[float, float], drawn: list[Placed]) -> Placed | None:
     """A pose that covers less than 28 % of the smaller of two objects and 35 % of a head; None if none is found."""
     x, y = start
     for _ in range(PLACE_TRIES):
@@ -218,7 +218,7 @@ def draw_scene(profile: ToyProfile, law: str, index: int, draws: Draws) -> ToySc
     instances, heads = np.zeros((side, side), np.uint8), np.zeros((side, side), bool)
     drawn: list[Placed] = []
     for name, size, start in planned:
-        placed = _find_place(draws, name, size, horizon, side, profile, start, instances, drawn)
+        placed = _find_place(draws, name, size, horizon, side, profile, start, drawn)
         if placed is None:
             continue
         cut = (placed.rows, placed.columns)

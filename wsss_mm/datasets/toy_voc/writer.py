@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 import os
 import sys
@@ -15,12 +16,13 @@ import numpy as np
 from PIL import Image
 
 from wsss_mm.errors import ConfigError
+from wsss_mm.files import read_json, remove_leftovers, write_atomic, write_json
 
-from .files import check_marker, read_marker, write_bytes, write_image, write_marker
+from .markers import read_marker
 from .profiles import CLASSES, SPLITS, get_profile
 from .scenes import ToyScene, scene
 
-GENERATOR = 1                                            # raise it whenever a scene's pixels change
+GENERATOR = 2                                            # raise it whenever a scene's pixels change
 MARKER, UNFINISHED = 'toy_voc.json', 'toy_voc.unfinished.json'
 _FOLDERS = {'JPEGImages': '.jpg', 'SegmentationClass': '.png', 'SegmentationObject': '.png',
             'ToyExtra/Head': '.png', 'ToyExtra/Context': '.png'}
@@ -68,19 +70,25 @@ def annotation_xml(image_id: str, drawn: ToyScene) -> str:
     return ElementTree.tostring(root, encoding='unicode') + '\n'
 
 
+def _write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, 'JPEG' if path.suffix == '.jpg' else 'PNG', **options)
+    write_atomic(path, buffer.getvalue())
+
+
 def _write_scene(root: Path, image_id: str, drawn: ToyScene) -> None:
     """All files of one image; the XML comes last and vouches for the others."""
     palette = voc_palette().tobytes()
     void = dict(zip(('SegmentationClass', 'SegmentationObject'), add_void_contour(drawn.classes, drawn.instances),
                     strict=True))
-    write_image(root / f'JPEGImages/{image_id}.jpg', Image.fromarray(drawn.image), quality=95, subsampling=0)
+    _write_image(root / f'JPEGImages/{image_id}.jpg', Image.fromarray(drawn.image), quality=95, subsampling=0)
     for folder, labels in void.items():
         image = Image.fromarray(labels)
         image.putpalette(palette)
-        write_image(root / f'{folder}/{image_id}.png', image)
+        _write_image(root / f'{folder}/{image_id}.png', image)
     for folder, mask in (('Head', drawn.head), ('Context', drawn.context)):
-        write_image(root / f'ToyExtra/{folder}/{image_id}.png', Image.fromarray(mask.astype(np.uint8) * 255))
-    write_bytes(root / f'Annotations/{image_id}.xml', annotation_xml(image_id, drawn).encode())
+        _write_image(root / f'ToyExtra/{folder}/{image_id}.png', Image.fromarray(mask.astype(np.uint8) * 255))
+    write_atomic(root / f'Annotations/{image_id}.xml', annotation_xml(image_id, drawn).encode())
 
 
 def _finished(root: Path, image_id: str) -> tuple[str, list[str]] | None:
@@ -122,10 +130,10 @@ def _results(jobs: list, workers: int) -> Iterator[tuple[str, str, list[str]]]:
 def _write_lists(root: Path, split: str, found: list[tuple[str, str, list[str]]]) -> None:
     ids = ''.join(f'{image_id}\n' for image_id, _, _ in found).encode()
     for folder in ('Segmentation', 'Main'):
-        write_bytes(root / f'ImageSets/{folder}/{split}.txt', ids)
+        write_atomic(root / f'ImageSets/{folder}/{split}.txt', ids)
     for name in CLASSES:
         lines = (f'{image_id} {1 if name in names else -1:2d}\n' for image_id, _, names in found)
-        write_bytes(root / f'ImageSets/Main/{name}_{split}.txt', ''.join(lines).encode())
+        write_atomic(root / f'ImageSets/Main/{name}_{split}.txt', ''.join(lines).encode())
 
 
 def _arguments(profile: str, seed: int, counts: dict[str, int] | None) -> dict[str, Any]:
@@ -143,8 +151,8 @@ def _arguments(profile: str, seed: int, counts: dict[str, int] | None) -> dict[s
 
 def is_complete(root: str | Path, profile: str = 'boxes', seed: int = 0, counts: dict[str, int] | None = None) -> bool:
     """Whether ``draw_toy_voc`` with these arguments has finished in ``root``."""
-    found = read_marker(Path(root) / MARKER)
-    return found is not None and all(found.get(k) == v for k, v in _arguments(profile, seed, counts).items())
+    found = read_json(Path(root) / MARKER)
+    return isinstance(found, dict) and all(found.get(k) == v for k, v in _arguments(profile, seed, counts).items())
 
 
 def draw_toy_voc(root: str | Path, profile: str = 'boxes', seed: int = 0, counts: dict[str, int] | None = None,
@@ -172,12 +180,11 @@ def draw_toy_voc(root: str | Path, profile: str = 'boxes', seed: int = 0, counts
     root = Path(root)
     wanted = _arguments(profile, seed, counts)
     for name in (MARKER, UNFINISHED):
-        found = read_marker(root / name)
-        if found is not None:
-            check_marker(root / name, found, wanted)
-            if name == MARKER:
-                return found
-    write_marker(root / UNFINISHED, wanted)
+        found = read_marker(root / name, wanted)
+        if found is not None and name == MARKER:
+            return found
+    remove_leftovers(root)
+    write_json(root / UNFINISHED, wanted)
     jobs = [(str(root), profile, seed, split, i) for split, count in wanted['counts'].items() for i in range(count)]
     digest, found_by_split = hashlib.sha256(), {split: [] for split in SPLITS}
     for done, (job, result) in enumerate(zip(jobs, _results(jobs, workers or os.cpu_count() or 1), strict=True), 1):
@@ -188,6 +195,6 @@ def draw_toy_voc(root: str | Path, profile: str = 'boxes', seed: int = 0, counts
     for split, found_images in found_by_split.items():
         _write_lists(root, split, found_images)
     marker = {**wanted, 'sha256': digest.hexdigest()}
-    write_marker(root / MARKER, marker)
+    write_json(root / MARKER, marker)
     (root / UNFINISHED).unlink()
     return marker
