@@ -1,32 +1,23 @@
-"""Score a folder of label maps against ground truth."""
+"""Score a folder of label maps against ground truth.
 
-from __future__ import annotations
+Examples:
+    pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
+    python tools/evaluate.py work_dirs/toy0/bap/labels/Y_crf --classes toy \\
+        --truth data/toy_voc/boxes_world0/SegmentationClass --boxes data/toy_voc/boxes_world0/Annotations \\
+        --ids data/toy_voc/boxes_world0/ImageSets/Segmentation/train.txt
+    the same, only where both kinds of labels agree:
+    python tools/evaluate.py … --agree-with work_dirs/toy0/bap/labels/Y_ret
+"""
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from wsss_mm.errors import WSSSError  # noqa: E402
-from wsss_mm.evaluation import evaluate_folder, read_ids, resolve_classes  # noqa: E402
-from wsss_mm.files import write_json  # noqa: E402
-from wsss_mm.progress import Progress  # noqa: E402
-
-EXAMPLE = """example, pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
-  python tools/evaluate.py work_dirs/toy0/bap/labels/Y_crf --classes toy \\
-      --truth data/toy_voc/boxes_world0/SegmentationClass --boxes data/toy_voc/boxes_world0/Annotations \\
-      --ids data/toy_voc/boxes_world0/ImageSets/Segmentation/train.txt
-only where both kinds of labels agree:
-  python tools/evaluate.py … --agree-with work_dirs/toy0/bap/labels/Y_ret"""
+import _common
 
 
 def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('labels', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
-    parser.add_argument('--truth', required=True, help='folder of ground-truth PNGs')
+    parser.add_argument('--truth', required=True, metavar='DIR', help='folder of ground-truth PNGs')
     parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
     parser.add_argument('--classes', required=True, help="'toy', 'voc' or a file, a name per line, background first")
     parser.add_argument('--boxes', metavar='DIR', help='VOC annotations (XML), for the filling rate')
@@ -36,8 +27,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Score, print the table, write the JSON."""
     args = parse_args()
+    from wsss_mm.evaluation import evaluate_folder, read_ids, resolve_classes
+    from wsss_mm.files import write_json
+    from wsss_mm.progress import Progress
     ids = read_ids(*args.ids)
     progress = Progress(len(ids), 'scored')
     scores = evaluate_folder(args.labels, args.truth, ids, resolve_classes(args.classes).names, box_dir=args.boxes,
@@ -53,8 +46,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except WSSSError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+    _common.run(main)
