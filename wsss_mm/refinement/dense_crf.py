@@ -227,6 +227,7 @@ def _pydensecrf() -> ModuleType:
 def _check_image(image: np.ndarray | Tensor) -> np.ndarray:
     if isinstance(image, Tensor):
         image = image.cpu().numpy()
+    image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DataError(f'DenseCRF got an image of shape {image.shape} and dtype {image.dtype}',
                         expected='(H, W, 3) uint8 RGB', fix='give the image as it was read, before normalisation')
@@ -236,6 +237,7 @@ def _check_image(image: np.ndarray | Tensor) -> np.ndarray:
 def _check_maps(maps: np.ndarray | Tensor, what: str, size: tuple[int, int]) -> np.ndarray:
     if isinstance(maps, Tensor):
         maps = maps.detach().cpu().numpy()
+    maps = np.asarray(maps)
     if maps.ndim != 3 or len(maps) == 0 or maps.shape[1:] != size:
         raise DataError(f'DenseCRF got {what} of shape {maps.shape} for an image of {size[0]} x {size[1]} (H x W)',
                         expected=f'(K >= 1, {size[0]}, {size[1]})', fix="resize them to the image's own size")

@@ -25,6 +25,9 @@ class PermutohedralLattice:
     sparse product with a fixed number of non-zeros per row, done by ``embedding_bag``, whose kernel neither makes
     temporaries nor needs atomics: the same values give the same result, on the GPU as well.
 
+    As in the original, mass that blurs onto a lattice point that no pixel uses is lost, so the filter is symmetric
+    only away from the border of the points in use.
+
     Cost, for N points in d dimensions, M <= N (d + 1) lattice points and K channels: the exact sum is O(N^2 K);
     building is one sort of N (d + 1) integers and d look-ups in it; filtering O((N (d + 1) + 3 M (d + 1)) K), which
     is the floor for this lattice, as every weight is used once.
@@ -36,7 +39,7 @@ class PermutohedralLattice:
         size: M, the number of lattice points in use.
 
     Raises:
-        ValueError: features that are not ``(N >= 1, d >= 1)`` or not finite.
+        ValueError: features that are not ``(N >= 1, d >= 1)``, not finite, or too large for float32.
     """
 
     def __init__(self, features: Tensor) -> None:
@@ -118,8 +121,8 @@ def _enclosing_simplex(position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     elevated[0] = beyond
     vertex = (elevated * (1 / (d + 1))).round()
     surplus = vertex.sum(0)
-    if not torch.isfinite(surplus).all():
-        raise ValueError('features that are not finite')
+    if not vertex.abs().amax() < 2**16:  # beyond it, float32 leaves too few bits within a simplex
+        raise ValueError('features that are not finite, or above 100,000 standard deviations')
 
     offset = elevated - vertex * (d + 1)
     rank = torch.zeros_like(offset, dtype=torch.int16)
