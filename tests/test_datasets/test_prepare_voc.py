@@ -117,6 +117,19 @@ def test_check_names_three_of_a_kind(prepared):
     assert len(findings) == 4 and findings[-1] == '… and 2 more of this kind'
 
 
+def test_check_knows_the_toy_by_its_marker(tiny_voc):
+    (tiny_voc.root / 'toy_voc.json').write_text('{}')
+    lists = tiny_voc.root / 'ImageSets/Segmentation'
+    write_ids(lists / 'train.txt', ['a'])
+    write_ids(lists / 'val.txt', ['empty'])
+    for name in ('a', 'empty'):
+        write_png(tiny_voc.root / f'SegmentationClass/{name}.png', np.full(tiny_voc.sizes[name], 6))
+    assert check_voc(tiny_voc.root) == []
+    write_ids(lists / 'test.txt', ['b'])
+    mask, person = check_voc(tiny_voc.root)
+    assert 'b.png: holds the ids [7' in mask and "'person'" in person
+
+
 def test_check_of_nothing_says_what_to_put_there(tmp_path):
     findings = check_voc(tmp_path)
     assert len(findings) == 4 and 'VOCtrainval_11-May-2012.tar' in findings[0]

@@ -151,7 +151,10 @@ class WeakSegDataset(BaseSegDataset):
             folders['seg_map_path'] = self.data_prefix.get('seg_map_path')
         for name, folder in folders.items():
             if folder is not None and not osp.isdir(folder):
-                raise DataError(f'no such folder ({name})', file=folder, fix=self.PREPARED_BY)
+                raise DataError(f'no such folder ({name})', file=folder, fix=self._data_command())
+
+    def _data_command(self) -> str:
+        return self.PREPARED_BY.format(root=self.data_root)
 
     def _labels_command(self) -> str:
         if self.labels_made_by is None:
@@ -166,7 +169,7 @@ class WeakSegDataset(BaseSegDataset):
         folder, suffix = self.data_prefix['img_path'], self.img_suffix
         ids = sorted(name[:-len(suffix)] for name in os.listdir(folder) if name.endswith(suffix))
         if not ids:
-            raise DataError(f'no image named *{suffix} in this folder', file=folder, fix=self.PREPARED_BY)
+            raise DataError(f'no image named *{suffix} in this folder', file=folder, fix=self._data_command())
         return ids
 
     def _paths_of(self, image_id: str, with_mask: bool) -> dict:
@@ -202,9 +205,11 @@ class WeakSegDataset(BaseSegDataset):
         first = failed[0]['error']
         shown = '\n'.join('  ' + str(info['error']).replace('\n', '\n  ') for info in failed[:3])
         pseudo = any(str(first.file).startswith(osp.join(folder, '')) for folder in self.label_dirs.values())
+        # a wrong annotation says itself what mends it
+        fix = self._labels_command() if pseudo else None if first.fix else self._data_command()
         return DataError(f'{len(failed)} of {total} images cannot be used:\n{shown}',
                          file=self.ann_file if isinstance(self.ann_file, str) and self.ann_file else self.data_root,
-                         fix=self._labels_command() if pseudo else self.PREPARED_BY)
+                         fix=fix)
 
 
 def _missing_files(infos: list[dict], unchecked: Sequence[str]) -> dict[str, DataError]:
@@ -227,7 +232,7 @@ class WeakVOCDataset(WeakSegDataset):
     """PASCAL VOC 2012 with weak labels; arguments as of :class:`WeakSegDataset`."""
 
     METAINFO = PascalVOCDataset.METAINFO
-    PREPARED_BY = 'put PASCAL VOC 2012 there; python tools/prepare_dataset.py --help says how'
+    PREPARED_BY = 'python tools/prepare_dataset.py voc --root {root}   (says what to put where)'
 
 
 @DATASETS.register_module()
@@ -235,7 +240,7 @@ class ToyVOCDataset(WeakSegDataset):
     """The built-in toy VOC; its boxes are exact, so they are read as ``'exact'``."""
 
     METAINFO = dict(classes=TOY_CLASSES, palette=TOY_PALETTE)
-    PREPARED_BY = 'draw it: python tools/prepare_dataset.py --help says how'
+    PREPARED_BY = 'python tools/prepare_dataset.py toy --root {root}   (tools/train.py draws it by itself)'
 
     def __init__(self, *args: Any, box_convention: str = 'exact', **kwargs: Any) -> None:
         super().__init__(*args, box_convention=box_convention, **kwargs)
