@@ -84,7 +84,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
         title=cfg['title'], splits=list(splits), rows=[_row(r) for r in results], classes=classes.names,
         palette=classes.palette, stations=[tuple(s) for s in cfg.get('stations', ())],
         protocol=_protocol(cfg, splits, results), paper_source=cfg.get('paper_source', 'the paper'),
-        runs={r.cfg['name']: run for r in results if (run := describe_run(r.cfg['labels']))},
+        runs=_runs(results),
         galleries=[_gallery(g, results, folders, classes)
                    for g in ([galleries] if isinstance(galleries, Mapping) else galleries)])
     out = Path(out_dir or cfg['out_dir'])
@@ -139,7 +139,7 @@ def _score_row(cfg: Mapping[str, Any], folders: Folders, splits: Mapping[str, Se
         read = [f / f'{i}.png' for f in (labels, other, folders.truth) if f for i in ids]
         scores[split] = Scores.from_json(_cached(labels.parent, f'{name}, {split}', classes, read + _xmls(folders, ids),
                                                  compute))
-        # Not part of the cache's key, and it may have been completed since.
+        # Not part of the cache key; the run may have been completed since.
         scores[split].protocol['run'] = describe_run(labels)
     return _RowResult(cfg, scores, _auc(cfg, folders, next(iter(splits.values())), classes))
 
@@ -220,6 +220,19 @@ def _protocol(cfg: Mapping[str, Any], splits: Mapping[str, Sequence[str]],
     return found | {str(k): str(v) for k, v in (cfg.get('protocol') or {}).items()}
 
 
+def _runs(results: Sequence[_RowResult]) -> list[tuple[list[str], dict[str, str]]]:
+    """What the runs wrote down, with the rows that stand on each: Y_crf and Y_ret come from one run."""
+    found: list[tuple[list[str], dict[str, str]]] = []
+    for result in results:
+        run = describe_run(result.cfg['labels'])
+        names = next((names for names, known in found if known == run), None)
+        if names is not None:
+            names.append(result.cfg['name'])
+        elif run:
+            found.append(([result.cfg['name']], run))
+    return found
+
+
 def _gallery(cfg: Mapping[str, Any], results: Sequence[_RowResult], folders: Folders, classes: ClassSet) -> Gallery:
     result = next(r for r in results if r.cfg['name'] == cfg.get('row', results[-1].cfg['name']))
     split = cfg.get('split') or next((s for s, v in result.scores.items() if v), next(iter(result.scores)))
@@ -229,7 +242,8 @@ def _gallery(cfg: Mapping[str, Any], results: Sequence[_RowResult], folders: Fol
 def _table(spec: ReportSpec) -> str:
     """The score table as text."""
     width = max(len(row.name) for row in spec.rows)
-    columns = [(s, k) for s in spec.splits for k in ('mIoU', 'paper')]
+    columns = [(s, k) for s in spec.splits for k in ('mIoU', 'paper')
+               if k == 'mIoU' or any(s in row.paper for row in spec.rows)]
     lines = [f'| {"":{width}} | ' + ' | '.join(f'{s} {k}' for s, k in columns) + ' |',
              f'|{"-" * (width + 2)}|' + '|'.join('-' * (len(f'{s} {k}') + 1) + ':' for s, k in columns) + '|']
     for row in spec.rows:

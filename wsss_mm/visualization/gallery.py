@@ -77,7 +77,7 @@ def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folde
     maps = _load_maps(cfg.get('maps'), image_id)
     labels = {name: _load_labels(folder, image_id, original.shape[:2], classes) for name, folder in (
         ('Y_crf', cfg.get('y_crf')), ('Y_ret', cfg.get('y_ret')), ('prediction', cfg.get('prediction')),
-        (row['name'], None if _shown(row['labels'], cfg) else row['labels']), ('truth', folders.truth))}
+        (f'{row["name"]} (scored)', None if _shown(row['labels'], cfg) else row['labels']), ('truth', folders.truth))}
     pictures = {name: overlay.overlay_labels(image, overlay.fit(label, _SIZE, smooth=False), classes.palette)
                 for name, label in labels.items() if label is not None}
     panels = [('image', _with_boxes(image, original, image_id, folders, classes))]
@@ -92,7 +92,7 @@ def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folde
             differ = labels['Y_crf'] != labels['Y_ret']
             shown = overlay.fit(differ.astype(np.uint8), _SIZE, smooth=False) > 0
             panels.append((f'unreliable, {100 * differ.mean():.1f} %',
-                           overlay.mark_unreliable(pictures['Y_crf'], shown)))
+                           overlay.mark_unreliable(overlay.greyed(image), shown)))
     found = set(pictures) | ({'u_c'} if maps is not None else set())
     found |= {'u_0'} if maps is not None and maps.background is not None else set()
     ids = {int(i) for label in labels.values() if label is not None for i in np.unique(label)}

@@ -61,7 +61,7 @@ def overlay_labels(image: np.ndarray, label: np.ndarray, palette: np.ndarray, op
     colours = np.zeros((256, 3), np.float32)
     colours[:len(palette)] = palette
     colours[255] = IGNORED_COLOUR
-    base = _grey(image)
+    base = greyed(image).astype(np.float32)
     mixed = base + np.where((label > 0)[..., None], opacity, 0) * (colours[label] - base)
     mixed[contours(label)] = 255
     return _bytes(mixed)
@@ -108,7 +108,7 @@ def heat_map(values: np.ndarray, image: np.ndarray | None = None, opacity: float
     table = np.stack([np.interp(np.linspace(0, 1, 256), stops, channel) for channel in zip(*HEAT_COLOURS, strict=True)],
                      -1)
     colours = table[np.round(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)]
-    return _bytes(colours if image is None else opacity * colours + (1 - opacity) * _grey(image))
+    return _bytes(colours if image is None else opacity * colours + (1 - opacity) * greyed(image))
 
 
 def draw_boxes(picture: np.ndarray, boxes: np.ndarray, names: Sequence[str], colours: np.ndarray,
@@ -126,13 +126,13 @@ def draw_boxes(picture: np.ndarray, boxes: np.ndarray, names: Sequence[str], col
         ``(H, W, 3)`` uint8.
     """
     canvas = Image.fromarray(picture.copy())
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=max(11, round(max(picture.shape[:2]) / 16)))
     scaled = np.asarray(boxes, np.float64).reshape(-1, 4) * np.tile(scale, 2)
     for (x1, y1, x2, y2), name, colour in zip(scaled, names, np.asarray(colours, np.int64), strict=True):
-        bright = tuple(int(v) for v in 255 - (255 - colour) * .6)
+        bright = tuple(int(v) for v in 255 - (255 - colour) * .45)
         x2, y2 = max(x2 - 1, x1), max(y2 - 1, y1)
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0))
-        draw.rectangle((x1, y1, x2, y2), outline=bright)
+        draw.rectangle((x1, y1, x2, y2), outline=bright, width=2)
         left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
         corner = (min(max(x1 + 1, 0), max(canvas.width - (right - left) - 5, 0)), max(y1 + 1, 0))
         draw.rectangle((*corner, corner[0] + right - left + 4, corner[1] + bottom - top + 4), fill=(0, 0, 0))
@@ -147,10 +147,10 @@ def data_uri(picture: np.ndarray) -> str:
     return f'data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    """The image with most of its colour gone, so that class colours stand out; float32."""
+def greyed(image: np.ndarray) -> np.ndarray:
+    """The image, ``(H, W, 3)`` uint8, with most of its colour gone, so that what is laid over it stands out."""
     image = image.astype(np.float32)
-    return .25 * image + .75 * (image @ np.float32([.299, .587, .114]))[..., None]
+    return _bytes(.25 * image + .75 * (image @ np.float32([.299, .587, .114]))[..., None])
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

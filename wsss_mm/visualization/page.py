@@ -24,7 +24,7 @@ STYLE = f"""
 *{{box-sizing:border-box}}
 body{{margin:0;background:var(--bg);color:var(--text);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}}
-main{{max-width:1240px;margin:0 auto;padding:28px 20px 60px}}
+main{{max-width:1280px;margin:0 auto;padding:28px 20px 60px}}
 h1{{font-size:1.7rem;line-height:1.25;margin:0 0 2px}}
 h2{{font-size:1.15rem;margin:38px 0 12px;padding-bottom:5px;border-bottom:1px solid var(--line)}}
 h3{{font-size:1rem;margin:20px 0 8px}}
@@ -54,7 +54,7 @@ summary{{cursor:pointer;color:var(--accent)}}
 .legend{{display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 14px;padding:0;list-style:none;font-size:.87rem}}
 .swatch{{display:inline-block;width:13px;height:13px;border-radius:3px;border:1px solid var(--line);margin-right:6px;
 vertical-align:-2px}}
-.hatch{{background:repeating-linear-gradient(45deg,rgb{UNRELIABLE_COLOUR} 0 3px,#444 3px 5px)}}
+.hatch{{width:26px;background:repeating-linear-gradient(45deg,rgb{UNRELIABLE_COLOUR} 0 3px,#444 3px 5px)}}
 .heat{{width:90px;background:linear-gradient(90deg,{','.join(f'rgb{c}' for c in HEAT_COLOURS)})}}
 .bars{{display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:16px 24px}}
 .bars figure{{margin:0}}
@@ -66,7 +66,7 @@ vertical-align:-2px}}
 break-inside:avoid}}
 .image h4{{margin:0 0 6px;font-size:.92rem;font-weight:600}}
 .image h4 span{{font-weight:400;color:var(--soft);margin-left:10px}}
-.panels{{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:10px}}
+.panels{{display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:10px}}
 .panels figure{{margin:0}}
 .panels img{{display:block;width:100%;height:auto;border-radius:3px}}
 .panels figcaption{{font-size:.8rem;color:var(--soft);margin-top:2px}}

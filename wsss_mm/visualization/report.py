@@ -81,7 +81,7 @@ class ReportSpec:
         palette: ``(C, 3)`` RGB per class.
         stations: ``(kind, part, detail)`` from weak labels to segmentor.
         protocol: Name → text: splits, stage, scales, CRF, seed, checkpoint, versions, date.
-        runs: Row name → protocol of the run that made its labels.
+        runs: Row names and the protocol of the run that made their labels.
         paper_source: Where the paper's figures stand and on which data they were measured.
         galleries: Pictures.
     """
@@ -93,7 +93,7 @@ class ReportSpec:
     palette: np.ndarray
     stations: Sequence[tuple[str, str, str]] = ()
     protocol: dict[str, str] = field(default_factory=dict)
-    runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: list[tuple[Sequence[str], dict[str, str]]] = field(default_factory=list)
     paper_source: str = 'the paper'
     galleries: list[Gallery] = field(default_factory=list)
 
@@ -132,7 +132,7 @@ def _scores(spec: ReportSpec) -> str:
                 cells.append(f'<td class="paper">{_number(row.paper.get(split))}</td>')
         cells += [f'<td class="group">{_number(row.diagnostics.get(k))}</td>' for k in extra]
         lines.append(f'<tr><th scope="row">{escape(row.name)}</th>{"".join(cells)}</tr>')
-    notes = ['In percent; the best of each split is marked; – was not measured.']
+    notes = ['In percent. The best of each split is marked; “–” means not measured.']
     if with_paper:
         notes.append(f'The italic columns are printed figures from {escape(spec.paper_source)}; they were not '
                      'measured here.')
@@ -147,8 +147,8 @@ def _scores(spec: ReportSpec) -> str:
 def _protocol(spec: ReportSpec) -> str:
     if not (spec.protocol or spec.runs):
         return ''
-    runs = ''.join(f'<details><summary>How the labels of “{escape(name)}” were made</summary>{_list(run)}</details>'
-                   for name, run in spec.runs.items())
+    runs = ''.join(f'<details><summary>How the labels were made: {escape("; ".join(names))}</summary>{_list(run)}'
+                   '</details>' for names, run in spec.runs)
     return f'<h2>Protocol</h2>{_list(spec.protocol)}{runs}'
 
 
@@ -166,7 +166,7 @@ def _per_class(spec: ReportSpec) -> str:
         legend = ''.join(f'<li><span class="swatch" style="background:var(--row{i % ROW_COLOURS})"></span>'
                          f'{escape(row.name)}{"" if row.comparable else " *"}</li>' for i, row, _ in rows)
         charts = ''.join(_bars(name, [(i, row.name, iou.get(name)) for i, row, iou in rows]) for name in spec.classes)
-        parts.append(f'<h3>{escape(split)}</h3><ul class="legend">{legend}</ul><div class="bars">{charts}</div>')
+        parts.append(f'<h3>on {escape(split)}</h3><ul class="legend">{legend}</ul><div class="bars">{charts}</div>')
     return parts and '<h2>IoU per class, percent</h2>' + ''.join(parts) or ''
 
 
