@@ -14,5 +14,5 @@ from wsss_mm.localization.bilinear import UpsampledFeatures, interpolation_matri
 from wsss_mm.localization.boxes import box_masks, pixel_boxes, smallest_box
 
 __all__ = ['UpsampledFeatures', 'background_attention', 'background_queries', 'box_class_maps', 'box_masks',
-    'cosine_maps', 'crf_input', 'crf_labels', 'interpolation_matrix', 'pixel_boxes', 'retrieval_maps',
-    'smallest_box', 'threshold_background']
+           'cosine_maps', 'crf_input', 'crf_labels', 'interpolation_matrix', 'pixel_boxes', 'retrieval_maps',
+           'smallest_box', 'threshold_background']

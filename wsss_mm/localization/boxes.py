@@ -26,7 +26,7 @@ def pixel_boxes(boxes: Tensor, height: int, width: int, rounding: str = 'exact')
     boxes = boxes.float()
     if rounding == 'official':
         half = (torch.tensor([width, height] * 2) - 1).clamp_min(1) / 2
-        low, high = ((boxes / half - 1 + 1) * half).long().split(2, 1)
+        low, high = ((boxes / half - 1) * half + half).long().split(2, 1)
     elif rounding == 'exact':
         low, high = boxes[:, :2].floor().long(), boxes[:, 2:].ceil().long()
     else:
