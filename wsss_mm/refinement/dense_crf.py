@@ -26,7 +26,7 @@ class DenseCRF:
 
     (equation 3), both kernels symmetrically normalised, positions in pixels and colours in 0…255.
 
-    Two backends with the same posterior, up to float32's rounding: ``'torch'`` runs on any device and compiles
+    Two backends with the same posterior, up to float32's rounding: ``'torch'`` runs on the CPU or the GPU and compiles
     nothing, ``'pydensecrf'`` is the C++ original, on the CPU. Mean field amplifies rounding on noisy images, which
     moves either backend by about 1e-4 from a float64 run; ``benchmarks/dense_crf.py`` shows it.
 

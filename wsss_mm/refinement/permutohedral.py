@@ -22,14 +22,14 @@ class PermutohedralLattice:
     """Approximates ``out_i = sum_j exp(-|f_i - f_j|^2 / 2) in_j``, up to a factor, in time linear in N.
 
     Built once per set of features, it filters any number of values. ``filter`` is splat, blur and slice; each is one
-    sparse product with a fixed number of non-zeros per row, done by ``embedding_bag``, whose kernel neither makes
-    temporaries nor needs atomics: the same values give the same result, on the GPU as well.
+    sparse product with a fixed number of non-zeros per row, done by ``embedding_bag``, which makes no
+    temporaries and adds up each row in one place and order, so that the same values give the same result.
 
     As in the original, mass that blurs onto a lattice point that no pixel uses is lost, so the filter is symmetric
     only away from the border of the points in use.
 
     Cost, for N points in d dimensions, M <= N (d + 1) lattice points and K channels: the exact sum is O(N^2 K);
-    building is one sort of N (d + 1) integers and d look-ups in it; filtering O((N (d + 1) + 3 M (d + 1)) K), which
+    building is one sort of N (d + 1) integers and d + 1 look-ups of M in it; filtering O((N (d + 1) + 3 M (d + 1)) K), which
     is the floor for this lattice, as every weight is used once.
 
     Args:
@@ -63,8 +63,8 @@ class PermutohedralLattice:
         ordered, order = torch.sort(codes, stable=True)
         points, number, count = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
         self.size = len(points)
-        # embedding_bag takes int32, which halves what filtering has to read
-        index = torch.int32 if len(codes) < 2**31 else torch.int64
+        # embedding_bag takes int32, which halves what filtering has to read; it counts up to 3 (M + 1) in it
+        index = torch.int32 if 3 * (len(codes) + 1) < 2**31 else torch.int64
         self._slice_index = torch.empty_like(codes, dtype=index).scatter_(0, order, number.to(index)).view(-1, corners)
         self._splat_index = torch.div(order, corners, rounding_mode='floor').to(index)
         self._splat_weight = barycentric.view(-1)[order]
