@@ -29,8 +29,8 @@ class PermutohedralLattice:
     only away from the border of the points in use.
 
     Cost, for N points in d dimensions, M <= N (d + 1) lattice points and K channels: the exact sum is O(N^2 K);
-    building is one sort of N (d + 1) integers and d + 1 look-ups of M in it; filtering O((N (d + 1) + 3 M (d + 1)) K), which
-    is the floor for this lattice, as every weight is used once.
+    building is one sort of N (d + 1) integers and d + 1 look-ups of M in it; filtering is
+    O((2 N (d + 1) + 3 M (d + 1)) K), which is the floor for this lattice, as every weight is used once.
 
     Args:
         features: ``(N, d)`` positions, already divided by each dimension's standard deviation; float32 is used.
