@@ -11,6 +11,7 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.localization import (
     UpsampledFeatures,
     background_attention,
+    best_class,
     box_class_maps,
     box_masks,
     crf_input,
@@ -126,7 +127,7 @@ class BANALabels(LabelGenerator):
         scores = crf_input(u_0, u_c, background, self.unary_softmax)
         posterior = torch.as_tensor(self.refiner(sample.image, scores.numpy()))
         y_crf = crf_labels(posterior, inside)
-        y_ret = retrieval_maps(upsampled, y_crf, fallback, inside, norm).argmax(0)
+        y_ret = best_class(retrieval_maps(upsampled, y_crf, fallback, inside, norm))
         return self._result(sample, class_ids, y_crf, y_ret, u_0, u_c, notes)
 
     def _result(self, sample: ImageSample, class_ids: Tensor, y_crf: Tensor, y_ret: Tensor, u_0: Tensor, u_c: Tensor,
