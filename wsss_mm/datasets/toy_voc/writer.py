@@ -186,7 +186,8 @@ def draw_toy_voc(root: str | Path, profile: str = 'boxes', seed: int = 0, counts
     remove_leftovers(root)
     write_json(root / UNFINISHED, wanted)
     jobs = [(str(root), profile, seed, split, i) for split, count in wanted['counts'].items() for i in range(count)]
-    digest, found_by_split = hashlib.sha256(), {split: [] for split in SPLITS}
+    digest = hashlib.sha256()
+    found_by_split: dict[str, list[tuple[str, str, list[str]]]] = {split: [] for split in SPLITS}
     for done, (job, result) in enumerate(zip(jobs, _results(jobs, workers or os.cpu_count() or 1), strict=True), 1):
         digest.update(f'{result[0]} {result[1]}\n'.encode())
         found_by_split[job[3]].append(result)
