@@ -47,7 +47,8 @@ def background_queries(features: UpsampledFeatures, background: Tensor, grid_siz
     else:
         # Imported here, for it brings all networks with it, and the workers that call this need none.
         from wsss_mm.models.heads.background_aware_pooling import cell_index
-        cells = cell_index(*background.shape, grid_size, background.device).view_as(background)
+        height, width = background.shape
+        cells = cell_index(height, width, grid_size, background.device).view(height, width)
         members = (cells == torch.arange(grid_size ** 2, device=cells.device)[:, None, None]) & background
     return features.masked_mean(members[members.flatten(1).any(1)])
 

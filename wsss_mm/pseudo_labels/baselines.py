@@ -28,7 +28,8 @@ class _BoxLabels(LabelGenerator):
         """The label map ``labels``; see the class."""
         boxes = pixel_boxes(torch.from_numpy(sample.boxes), sample.height, sample.width).numpy()
         area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-        labels, notes = np.zeros((sample.height, sample.width), np.uint8), []
+        labels = np.zeros((sample.height, sample.width), np.uint8)
+        notes: list[str] = []
         for i in np.argsort(area, kind='stable')[::-1]:
             x1, y1, x2, y2 = boxes[i]
             labels[y1:y2, x1:x2][self._object(sample, boxes[i], i, notes)] = sample.box_labels[i]

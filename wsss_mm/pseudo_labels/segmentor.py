@@ -26,7 +26,7 @@ class SegmentorLabels(LabelGenerator):
     outputs = ('labels',)
 
     def __init__(self, refiner: dict | None = None) -> None:
-        self.refiner = refiner and TASK_UTILS.build(refiner)
+        self.refiner = None if refiner is None else TASK_UTILS.build(refiner)
 
     def extract(self, model: Any, inputs: Tensor, data_sample: Any) -> dict[str, Tensor]:
         """``labels``: ``(H, W)`` uint8, or with a refiner ``probabilities``: ``(K, H, W)`` float32.
