@@ -105,7 +105,7 @@ def main() -> int:
         train(cfg, args)
     stages.run_stages(after, _common.TOOLS, len(before) + 1, total)
     if 'report' in cfg:
-        from wsss_mm.visualization.report import build_report
+        from wsss_mm.visualization.build import build_report
         print(f'[{total}/{total}] report', flush=True)
         path = build_report(cfg.report, cfg.report.out_dir)
         print(f'\nreport: {path}')

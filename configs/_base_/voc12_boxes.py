@@ -5,7 +5,7 @@ crop_size = (321, 321)
 # Caffe's VGG-16 and ResNet-101: BGR, mean subtracted, no division
 data_preprocessor = dict(
     type='wsss_mm.WeakSegDataPreProcessor', mean=[104.008, 116.669, 122.675], std=[1., 1., 1.], bgr_to_rgb=False,
-    pad_val=0, seg_pad_val=255, size=crop_size, test_cfg=dict(size_divisor=1))
+    pad_val=0, seg_pad_val=255, size=crop_size)
 box_pipeline = [
     dict(type='wsss_mm.LoadImage'),
     dict(type='wsss_mm.LoadWeakLabels'),

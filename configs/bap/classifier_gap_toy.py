@@ -1,5 +1,5 @@
 # Variant: average pooling instead of BAP: no attention, and labels without u_0.
 _base_ = './classifier_toy.py'
-work_dir = 'work_dirs/toy{{$TOY_WORLD:0}}/bap_gap/classifier'
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap_gap/classifier'
 model = dict(head=dict(attention=False))
-pseudo_labels = dict(out_dir='work_dirs/toy{{$TOY_WORLD:0}}/bap_gap/labels', generator=dict(use_u0=False))
+pseudo_labels = dict(out_dir='work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap_gap/labels', generator=dict(use_u0=False))

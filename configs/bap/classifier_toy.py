@@ -1,9 +1,9 @@
 # BANA, stages 1 and 2, on toy VOC: classifier with background-aware pooling, then Y_crf and Y_ret.
-_base_ = ['../_base_/toy_voc_boxes.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/toy_voc.py', '../_base_/default_runtime.py']
 data_root = {{_base_.data_root}}
 crop_size = {{_base_.crop_size}}
 prerequisites = [{{_base_.toy_data}}, dict(run='train', config='configs/pretrain/textures_toy.py')]
-work_dir = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/classifier'
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/classifier'
 max_iters = 350
 
 # ---- stage 1
@@ -12,7 +12,7 @@ model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone=dict(
         type='wsss_mm.ToyNet', output_stride=4,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_toy/final.pth', prefix='backbone.')),
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_{{$TOY_PROFILE:boxes}}/final.pth', prefix='backbone.')),
     head=dict(type='wsss_mm.BAPHead', num_classes=6, in_channels=96, grid_size=4, roi_size=(2, 2)))
 train_dataloader = dict(
     batch_size=16, num_workers=1, persistent_workers=True, sampler=dict(type='InfiniteSampler', shuffle=True),
@@ -36,7 +36,7 @@ param_scheduler = [
 
 # ---- stage 2; thresholds and CRF weights were chosen on world 100, which no score is taken from
 pseudo_labels = dict(
-    out_dir='work_dirs/toy{{$TOY_WORLD:0}}/bap/labels',
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/labels',
     num_workers=2,
     dataset=dict(
         type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True, pipeline={{_base_.box_pipeline}},
@@ -44,5 +44,5 @@ pseudo_labels = dict(
     generator=dict(
         type='wsss_mm.BANALabels', rel_threshold=.98, save_maps=True,
         refiner=dict(
-            type='wsss_mm.DenseCRF', bilateral_weight=4, bilateral_xy=16, bilateral_rgb=10, gaussian_weight=1,
+            type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1,
             gaussian_xy=2, iterations=10)))

@@ -1,4 +1,4 @@
 # Variant: entropy regularisation on the unreliable pixels (paper, Table 3).
 _base_ = './deeplabv2_toy.py'
-work_dir = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/deeplabv2_entropy'
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/deeplabv2_entropy'
 model = dict(decode_head=dict(loss_decode=dict(_delete_=True, type='wsss_mm.EntropyRegularization')))

@@ -1,11 +1,11 @@
 # BANA, stage 3, on toy VOC: DeepLab-V2 trained on Y_crf and Y_ret with the noise-aware loss.
-_base_ = ['../_base_/toy_voc_boxes.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/toy_voc.py', '../_base_/default_runtime.py']
 data_root = {{_base_.data_root}}
 crop_size = {{_base_.crop_size}}
-world = 'work_dirs/toy{{$TOY_WORLD:0}}'
-labels = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/labels'
+world = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}'
+labels = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/labels'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/bap/classifier_toy.py')]
-work_dir = 'work_dirs/toy{{$TOY_WORLD:0}}/bap/deeplabv2'
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/deeplabv2'
 max_iters = 500
 
 model = dict(
@@ -13,7 +13,7 @@ model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone=dict(
         type='wsss_mm.ToyNet', output_stride=4,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_toy/final.pth', prefix='backbone.')),
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_{{$TOY_PROFILE:boxes}}/final.pth', prefix='backbone.')),
     decode_head=dict(
         type='wsss_mm.DeepLabV2Head', in_channels=96, in_index=-1, channels=64, num_classes=7, rates=(1, 3, 6, 9),
         form='features', classifier='cosine', scale=20.,
@@ -73,5 +73,5 @@ report = dict(
         dict(name='Y_ret', labels=labels + '/Y_ret', paper=dict(train=70.8, val=69.9)),
         dict(name='DeepLab-V2 + NAL', labels=world + '/bap/deeplabv2/predictions/labels', paper=dict(val=74.6))],
     gallery=dict(
-        rows='DeepLab-V2 + NAL', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/Y_crf',
+        row='DeepLab-V2 + NAL', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/Y_crf',
         y_ret=labels + '/Y_ret', prediction=world + '/bap/deeplabv2/predictions/labels'))

@@ -1,8 +1,8 @@
 # Baseline in the labels' own format; no network.
-_base_ = ['../_base_/toy_voc_boxes.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/toy_voc.py', '../_base_/default_runtime.py']
 prerequisites = [{{_base_.toy_data}}]
 pseudo_labels = dict(
-    out_dir='work_dirs/toy{{$TOY_WORLD:0}}/box_baselines/box_fill',
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/box_baselines/box_fill',
     num_workers=2,
     dataset=dict(
         type='wsss_mm.ToyVOCDataset', data_root={{_base_.data_root}}, test_mode=True,

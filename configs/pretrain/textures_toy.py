@@ -1,8 +1,8 @@
 # Pretraining on texture patches: stands where ImageNet weights stand in the VOC configs. One net for all toy worlds.
 _base_ = '../_base_/default_runtime.py'
-patches_root = 'data/toy_voc/patches_boxes'
-prerequisites = [dict(run='data', kind='patches', root=patches_root, profile='boxes', seed=100)]
-work_dir = 'work_dirs/pretrain/textures_toy'
+patches_root = 'data/toy_voc/patches_{{$TOY_PROFILE:boxes}}'
+prerequisites = [dict(run='data', kind='patches', root=patches_root, profile='{{$TOY_PROFILE:boxes}}', seed=100)]
+work_dir = 'work_dirs/pretrain/textures_{{$TOY_PROFILE:boxes}}'
 max_iters = 500
 model = dict(
     type='wsss_mm.CAMClassifier',

@@ -1,5 +1,8 @@
 """The labelling run: generators, writer, manifest, resume."""
 
+from wsss_mm.pseudo_labels.bana import BANALabels
+from wsss_mm.pseudo_labels.baselines import BoxFillLabels, GrabCutLabels
 from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
-__all__ = ['LabelGenerator']
+__all__ = ['BANALabels', 'BoxFillLabels', 'GrabCutLabels', 'LabelGenerator', 'SegmentorLabels']

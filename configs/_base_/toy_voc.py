@@ -1,10 +1,10 @@
-# Toy VOC, profile "boxes": 96-px scenes, 6 classes. TOY_WORLD is the seed of the drawn world.
-data_root = 'data/toy_voc/boxes_world{{$TOY_WORLD:0}}'
-toy_data = dict(run='data', kind='toy', root=data_root, profile='boxes', seed=int('{{$TOY_WORLD:0}}'))
+# Toy VOC: 96-px scenes, 6 classes. TOY_WORLD is the seed of the drawn world, TOY_PROFILE its profile (boxes | tags).
+data_root = 'data/toy_voc/{{$TOY_PROFILE:boxes}}_world{{$TOY_WORLD:0}}'
+toy_data = dict(run='data', kind='toy', root=data_root, profile='{{$TOY_PROFILE:boxes}}', seed=int('{{$TOY_WORLD:0}}'))
 crop_size = (96, 96)
 data_preprocessor = dict(
     type='wsss_mm.WeakSegDataPreProcessor', mean=[110., 110., 110.], std=[60., 60., 60.], bgr_to_rgb=True,
-    pad_val=0, seg_pad_val=255, size=crop_size, test_cfg=dict(size_divisor=4))
+    pad_val=0, seg_pad_val=255, size=crop_size)
 # boxes, no masks
 box_pipeline = [
     dict(type='wsss_mm.LoadImage'),
