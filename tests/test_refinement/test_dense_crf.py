@@ -148,17 +148,21 @@ def test_pickle_and_registry():
 
 
 def test_auto_backend(monkeypatch):
-    assert DenseCRF(*LABELS_V1, device='cuda').backend == 'torch'
+    assert DenseCRF(*LABELS_V1, backend='auto', device='cuda').backend == 'torch'
     monkeypatch.setitem(sys.modules, 'pydensecrf', None)
     monkeypatch.setitem(sys.modules, 'pydensecrf.densecrf', None)
-    assert DenseCRF(*LABELS_V1).backend == 'torch'
+    assert DenseCRF(*LABELS_V1, backend='auto').backend == 'torch'
     with pytest.raises(ConfigError, match=r'pip install "wsss_mm\[crf\]"'):
         DenseCRF(*LABELS_V1, backend='pydensecrf')
 
 
 def test_auto_prefers_pydensecrf():
     pytest.importorskip('pydensecrf')
-    assert DenseCRF(*LABELS_V1).backend == 'pydensecrf'
+    assert DenseCRF(*LABELS_V1, backend='auto').backend == 'pydensecrf'
+
+
+def test_default_backend_does_not_depend_on_what_is_installed():
+    assert DenseCRF(*LABELS_V1).backend == 'torch'
 
 
 @pytest.mark.parametrize('changed, message', [
