@@ -36,9 +36,10 @@ def history_buffer_getattr(owner: Any, name: str) -> Any:
 
 def allow_own_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read what mmengine's CheckpointHook writes."""
+    # What numpy's own pickles name: functions of its C extension that rebuild an array or a scalar from bytes.
     kinds = [np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.bool_]
-    reconstruct = np.array(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
+    reconstruct: Any = np.array(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals([
         HistoryBuffer, np.ndarray, np.dtype, reconstruct, scalar, *[type(np.dtype(k)) for k in kinds],
         # numpy < 2 spells the module differently in older files

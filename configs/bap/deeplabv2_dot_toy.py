@@ -2,3 +2,4 @@
 _base_ = './deeplabv2_toy.py'
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/deeplabv2_dot'
 model = dict(decode_head=dict(classifier='dot'))
+pseudo_labels = report = None   # the parent's: they would go into the parent's folders

@@ -57,21 +57,31 @@ pseudo_labels = dict(
     generator=dict(type='wsss_mm.SegmentorLabels'))
 
 # ---- table and HTML page after the last stage; the paper's figures are for PASCAL VOC
+report_prerequisites = [
+    dict(run='labels', config='configs/box_baselines/box_fill_toy.py'),
+    dict(run='labels', config='configs/box_baselines/grabcut_toy.py'),
+    dict(run='labels')]
 report = dict(
     title='BANA on toy VOC: boxes in, a trained segmentor out',
     out_dir=world + '/bap/deeplabv2/report',
-    needs=[
-        dict(run='labels', config='configs/box_baselines/box_fill_toy.py'),
-        dict(run='labels', config='configs/box_baselines/grabcut_toy.py'),
-        dict(run='labels')],
     data_root=data_root, image_dir='JPEGImages', truth_dir='SegmentationClass', box_dir='Annotations', classes='toy',
     splits=dict(train='ImageSets/Segmentation/train.txt', val='ImageSets/Segmentation/val.txt'),
     rows=[
         dict(name='box fill', labels=world + '/box_baselines/box_fill/labels', paper=dict(train=65.4, val=62.2)),
         dict(name='GrabCut', labels=world + '/box_baselines/grabcut/labels', paper=dict(train=65.7, val=66.1)),
-        dict(name='Y_crf', labels=labels + '/Y_crf', paper=dict(train=78.7, val=79.2)),
+        dict(name='Y_crf', labels=labels + '/Y_crf', maps=labels + '/maps', paper=dict(train=78.7, val=79.2)),
         dict(name='Y_ret', labels=labels + '/Y_ret', paper=dict(train=70.8, val=69.9)),
         dict(name='DeepLab-V2 + NAL', labels=world + '/bap/deeplabv2/predictions/labels', paper=dict(val=74.6))],
+    paper_source='BANA (CVPR 2021), Tables 1 and 5, PASCAL VOC 2012',
+    stations=[
+        ('weak labels', 'boxes', 'no mask is seen in training'),
+        ('classifier', 'BAPHead', 'background-aware pooling'),
+        ('localization', 'u_0, u_c', 'background attention, class maps'),
+        ('refinement', 'DenseCRF', 'Potts, 10 iterations'),
+        ('pseudo labels', 'Y_crf, Y_ret', 'differ where unreliable'),
+        ('segmentor', 'DeepLab-V2', 'noise-aware loss')],
+    protocol={
+        'training seed': '0', 'toy world': '{{$TOY_WORLD:0}}', 'test of DeepLab-V2': 'one scale, no flip, no CRF'},
     gallery=dict(
         row='DeepLab-V2 + NAL', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/Y_crf',
         y_ret=labels + '/Y_ret', prediction=world + '/bap/deeplabv2/predictions/labels'))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 from pathlib import Path
+from typing import cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -21,7 +22,7 @@ from wsss_mm.registry import HOOKS
 
 
 def _bare(model: torch.nn.Module) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model
+    return cast(torch.nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()

@@ -164,15 +164,17 @@ def why_incomplete(stage: Stage) -> str | None:
             return 'no labels yet'
         if not record.get('complete'):
             return 'labels are there in part'
-        return _changed(record, settings_of(cfg, [k for k in ('pseudo_labels', 'model') if k in record['settings']]),
-                        cfg.pseudo_labels.out_dir, _checkpoint_changed(cfg, record))
+        settings = settings_of(cfg, [k for k in ('pseudo_labels', 'model') if k in record['settings']])
+        _refuse_changed(record, settings, cfg.pseudo_labels.out_dir, _checkpoint_changed(cfg, record))
+        return None
     record = files.read_json(Path(cfg.work_dir) / 'stage.json')
     if record is None:
         started = (Path(cfg.work_dir) / 'last_checkpoint').is_file()
         return 'training was interrupted' if started else 'not trained yet'
     inputs = {s.key: product_of(s) for s in direct_prerequisites(cfg)}
     stale = [k for k, v in inputs.items() if record['inputs'].get(k) != v]
-    return _changed(record, training_settings(cfg), cfg.work_dir, stale)
+    _refuse_changed(record, training_settings(cfg), cfg.work_dir, stale)
+    return None
 
 
 def _checkpoint_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
@@ -182,7 +184,7 @@ def _checkpoint_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
     return [] if trained and trained['product'] == record['settings']['checkpoint'] else ['checkpoint']
 
 
-def _changed(record: Mapping[str, Any], settings: dict[str, str], folder: str, also: list[str]) -> None:
+def _refuse_changed(record: Mapping[str, Any], settings: dict[str, str], folder: str, also: list[str]) -> None:
     changed = [k for k, v in settings.items() if record['settings'].get(k) != v] + also
     if changed:
         raise ConfigError(f'was made with other settings or inputs; changed: {", ".join(changed)}', file=folder,

@@ -4,7 +4,6 @@ from wsss_mm.models import (
     backbones,
     classifiers,
     data_preprocessor,
-    data_preprocessor,
     decode_heads,
     heads,
     losses,

@@ -37,7 +37,7 @@ class ClassMaps:
         if self.background is not None:
             arrays['background'] = self.background.astype(np.float16)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
+        np.savez_compressed(buffer, **arrays)   # type: ignore[arg-type]  # numpy's stub forgets keywords
         return buffer.getvalue()
 
     @classmethod
@@ -62,5 +62,6 @@ class ClassMaps:
             raise DataError(f'maps of shape {maps.shape} for {len(ids)} class ids', file=path,
                             expected='maps (K, h, w) and class_ids (K,)')
         background = found.get('background')
-        return cls(str(found['image_id']), ids, maps, *(int(v) for v in found['size']),
+        height, width = (int(v) for v in found['size'])
+        return cls(str(found['image_id']), ids, maps, height, width,
                    background=None if background is None else background.astype(np.float32))

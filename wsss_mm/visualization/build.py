@@ -18,7 +18,8 @@ from wsss_mm.visualization.gallery import GALLERY_KEYS, Folders, make_gallery
 from wsss_mm.visualization.report import Gallery, ReportSpec, Row, write_report
 
 _KEYS = {'title', 'out_dir', 'data_root', 'image_dir', 'truth_dir', 'box_dir', 'splits', 'classes', 'rows', 'gallery',
-         'stations', 'protocol', 'paper_source'}
+         'stations', 'protocol', 'paper_source',
+         'needs'}   # the stages that tools/train.py runs before the report
 _ROW_KEYS = {'name', 'labels', 'agree_with', 'maps', 'paper', 'remark'}
 # Raise it whenever a score's definition changes: older cached scores are then made anew.
 _SCORING = 1
