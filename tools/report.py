@@ -4,8 +4,8 @@ The config holds a report section: rows (folders of labels), splits, galleries; 
 wsss_mm/visualization/build.py. The page needs no network; open it in any browser.
 
 Example:
-    python tools/report.py configs/reports/bana_toy.py
-    python tools/report.py configs/reports/bana_toy.py --out /tmp/bana_report
+    python tools/report.py configs/bap/deeplabv2_toy.py
+    python tools/report.py configs/bap/deeplabv2_toy.py --out /tmp/bana_report
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
     from wsss_mm.errors import ConfigError
     from wsss_mm.visualization import build_report
     cfg = load_config(args.config)
-    if 'report' not in cfg:
+    if not cfg.get('report'):
         raise ConfigError('no report section', file=args.config, expected="report = dict(title='…', rows=[…], …)",
                           fix='see the example in build_report, wsss_mm/visualization/build.py')
     build_report(cfg.report, args.out)

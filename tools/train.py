@@ -86,9 +86,9 @@ def main() -> int:
 
     own = stages.to_stage(dict(run='train'), args.config)
     before = stages.in_order(stages.direct_prerequisites(cfg))
-    wanted = [stages.to_stage(e, args.config) for e in cfg.get('report', {}).get('needs', [])]
+    wanted = [stages.to_stage(e, args.config) for e in (cfg.get('report') or {}).get('needs', [])]
     after = [s for s in stages.in_order(wanted) if s not in (*before, own)]
-    total = len(before) + 1 + len(after) + ('report' in cfg)
+    total = len(before) + 1 + len(after) + bool(cfg.get('report'))
     if args.plan:
         for number, stage in enumerate([*before, own, *after], 1):
             print(f'[{number}/{total}] {stage.key}: {stages.why_incomplete(stage) or "complete"}')
@@ -104,7 +104,7 @@ def main() -> int:
             args.resume = 'auto'
         train(cfg, args)
     stages.run_stages(after, _common.TOOLS, len(before) + 1, total)
-    if 'report' in cfg:
+    if cfg.get('report'):
         from wsss_mm.visualization.build import build_report
         print(f'[{total}/{total}] report', flush=True)
         path = build_report(cfg.report, cfg.report.out_dir)

@@ -57,13 +57,13 @@ pseudo_labels = dict(
     generator=dict(type='wsss_mm.SegmentorLabels'))
 
 # ---- table and HTML page after the last stage; the paper's figures are for PASCAL VOC
-report_prerequisites = [
-    dict(run='labels', config='configs/box_baselines/box_fill_toy.py'),
-    dict(run='labels', config='configs/box_baselines/grabcut_toy.py'),
-    dict(run='labels')]
 report = dict(
     title='BANA on toy VOC: boxes in, a trained segmentor out',
     out_dir=world + '/bap/deeplabv2/report',
+    needs=[
+        dict(run='labels', config='configs/box_baselines/box_fill_toy.py'),
+        dict(run='labels', config='configs/box_baselines/grabcut_toy.py'),
+        dict(run='labels')],
     data_root=data_root, image_dir='JPEGImages', truth_dir='SegmentationClass', box_dir='Annotations', classes='toy',
     splits=dict(train='ImageSets/Segmentation/train.txt', val='ImageSets/Segmentation/val.txt'),
     rows=[
