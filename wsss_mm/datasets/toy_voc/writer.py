@@ -131,6 +131,9 @@ def _write_lists(root: Path, split: str, found: list[tuple[str, str, list[str]]]
     ids = ''.join(f'{image_id}\n' for image_id, _, _ in found).encode()
     for folder in ('Segmentation', 'Main'):
         write_atomic(root / f'ImageSets/{folder}/{split}.txt', ids)
+    if split == 'train':   # semi-supervised: masks for one image in seven, as VOC's 1,464 of train_aug's 10,582
+        masks = ''.join(f'{image_id}\n' for image_id, _, _ in found[::7]).encode()
+        write_atomic(root / 'ImageSets/Segmentation/train_masks.txt', masks)
     for name in CLASSES:
         lines = (f'{image_id} {1 if name in names else -1:2d}\n' for image_id, _, names in found)
         write_atomic(root / f'ImageSets/Main/{name}_{split}.txt', ''.join(lines).encode())
