@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 
@@ -49,3 +50,11 @@ class ConfigError(WSSSError):
 
 class CheckpointError(WSSSError):
     """A checkpoint that is unsafe, unreadable or of another network."""
+
+
+def describe_error(error: Exception) -> str:
+    """One message for the manifest: ours as it is, others with the place they came from."""
+    if isinstance(error, WSSSError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f'{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})'
