@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS.parent))
+
+
+def own_text(error: Exception) -> str:
+    """An error's own message, also where torch brings it from a data loader's worker with its whole traceback."""
+    return re.split(r'\nwsss_mm\.errors\.\w+: ', str(error))[-1].rstrip()
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -20,7 +26,7 @@ def run(main: Callable[[], int | None]) -> None:
         check_requirements()
         sys.exit(main() or 0)
     except WSSSError as error:
-        print(f'\nerror: {error}', file=sys.stderr)
+        print(f'\nerror: {own_text(error)}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print('\ninterrupted; the same command goes on from here', file=sys.stderr)

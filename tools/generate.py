@@ -38,9 +38,9 @@ def main() -> int:
     cfg = load_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    if 'pseudo_labels' in cfg and args.out_dir:
+    if cfg.get('pseudo_labels') and args.out_dir:
         cfg.pseudo_labels.out_dir = args.out_dir
-    if 'pseudo_labels' in cfg and args.num_workers is not None:
+    if cfg.get('pseudo_labels') and args.num_workers is not None:
         cfg.pseudo_labels.num_workers = args.num_workers
     try:
         rank, world_size = (int(v) for v in args.shard.split('/'))
@@ -51,15 +51,14 @@ def main() -> int:
     device = args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
     run = LabellingRun(cfg, args.checkpoint, device=device, rank=rank, world_size=world_size)
     result = run.run()
-    root = run.folder.root
     if result['failures']:
         first = next(iter(sorted(result['failures'].items())))
         print(f'\nerror: {len(result["failures"])} images could not be labelled; the first, {first[0]}:\n  {first[1]}\n'
-              f'all of them: {root / "failures.json"}; mend or drop them and run the same command again',
+              f'all of them: {run.folder.failures_path}; mend or drop them and run the same command again',
               file=sys.stderr)
         return 1
-    print(f'labels: {root} ({", ".join(run.generator.outputs)}), {result["labelled"]} new, {result["skipped"]} kept'
-          + ('' if result['complete'] else '; other shards are still missing'))
+    print(f'labels: {run.folder.root} ({", ".join(run.generator.outputs)}), {result["labelled"]} new, '
+          f'{result["skipped"]} kept' + ('' if result['complete'] else '; other shards are still missing'))
     return 0
 
 

@@ -34,6 +34,7 @@ def main() -> int:
     from wsss_mm import registry  # noqa: F401
     from wsss_mm.engine.stages import load_config
     from wsss_mm.errors import ConfigError
+    from wsss_mm.pseudo_labels.run import load_weights
     from wsss_mm.safe_loading import load_checkpoint_file
     cfg = load_config(args.config)
     if args.cfg_options:
@@ -50,6 +51,8 @@ def main() -> int:
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         evaluators[0].update(output_dir=args.out, keep_results=True)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    # The runner loads it too, but would go on with random weights if it were of another network.
+    load_weights(runner.model, checkpoint, cfg)
     runner.test()
     return 0
 

@@ -39,8 +39,9 @@ def _dict_action():
 
 def train(cfg, args) -> None:
     """Train one config in this process."""
+    import torch
     from mmengine.registry import RUNNERS
-    from mmengine.runner import Runner
+    from mmengine.runner import Runner, find_latest_checkpoint
 
     from wsss_mm.errors import ConfigError
     from wsss_mm.safe_loading import load_checkpoint_file
@@ -49,6 +50,8 @@ def train(cfg, args) -> None:
         raise ConfigError('no default_scope', file=cfg.filename, expected="default_scope = 'mmseg' or 'mmdet'",
                           fix='add it to the config or take _base_/default_runtime.py')
     if args.amp:
+        if not torch.cuda.is_available():
+            raise ConfigError('--amp without a GPU', fix='leave --amp out: mixed precision is for GPUs')
         if cfg.optim_wrapper.type not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp with optim_wrapper.type {cfg.optim_wrapper.type}', file=cfg.filename,
                               expected='OptimWrapper')
@@ -59,13 +62,11 @@ def train(cfg, args) -> None:
             raise ConfigError('--auto-scale-lr without an auto_scale_lr section', file=cfg.filename,
                               expected='auto_scale_lr = dict(base_batch_size=…)')
         cfg.auto_scale_lr.enable = True
-    if args.resume == 'auto':
-        cfg.resume = True
-    elif args.resume:
-        load_checkpoint_file(args.resume)   # a clear refusal before the runner is built
-        cfg.resume, cfg.load_from = True, args.resume
-    elif cfg.get('load_from'):
-        load_checkpoint_file(cfg.load_from)
+    last = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+    if last:   # without a checkpoint there is nothing to resume: from the start, load_from included
+        cfg.resume, cfg.load_from = True, last
+    if cfg.get('load_from'):
+        load_checkpoint_file(cfg.load_from)   # a clear refusal before the runner is built
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.train()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -36,8 +36,11 @@ class StageHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Write both files; the marker last."""
-        if not is_main_process():
-            return
+        if is_main_process():
+            self._write(runner)
+        barrier()   # the other ranks may label with final.pth next
+
+    def _write(self, runner: Runner) -> None:
         work_dir, cfg = Path(runner.work_dir), runner.cfg
         weights = {k: v.detach().cpu().contiguous() for k, v in _bare(runner.model).state_dict().items()}
         buffer = io.BytesIO()
@@ -58,23 +61,19 @@ class PseudoLabelHook(Hook):
     labels its share.
 
     Raises:
-        WSSSError: some images failed; their texts are in ``failures.json``.
+        WSSSError: some images failed; their texts are in the run's ``failures.json``.
     """
 
     priority = 'LOWEST'
 
     def after_train(self, runner: Runner) -> None:
         """Label the dataset with the model just trained."""
-        model = _bare(runner.model)
-        training = model.training
-        try:
-            run = LabellingRun(runner.cfg, checkpoint=Path(runner.work_dir) / 'final.pth', model=model,
-                               device=str(next(model.parameters()).device), rank=runner.rank,
-                               world_size=runner.world_size)
-            result = run.run()
-        finally:
-            model.train(training)
+        # Read anew: after distributed training every rank has running statistics of its own in memory.
+        run = LabellingRun(runner.cfg, checkpoint=Path(runner.work_dir) / 'final.pth',
+                           device=str(next(runner.model.parameters()).device), rank=runner.rank,
+                           world_size=runner.world_size)
+        result = run.run()
         if result['failures']:
             raise WSSSError(f'{len(result["failures"])} images could not be labelled',
-                            file=run.folder.root / 'failures.json',
+                            file=run.folder.failures_path,
                             fix='mend or drop these images and run tools/generate.py again')

@@ -70,8 +70,17 @@ def load_config(path: str | Path) -> Config:
 
 
 def training_settings(cfg: Mapping[str, Any]) -> dict[str, str]:
-    """Hash per config part that decides a trained network."""
-    return settings_of(cfg, _TRAINING_KEYS)
+    """Hash per config part that decides a trained network.
+
+    Mixed precision counts as how it is computed, not as what. A resumed training's ``load_from`` is the checkpoint it
+    went on from, which decides nothing.
+    """
+    decisive = {k: cfg[k] for k in _TRAINING_KEYS if k in cfg and not (k == 'load_from' and cfg.get('resume'))}
+    wrapper = decisive.get('optim_wrapper') or {}
+    if wrapper.get('type') == 'AmpOptimWrapper':
+        plain_wrapper = {k: v for k, v in wrapper.items() if k not in ('loss_scale', 'dtype')}
+        decisive['optim_wrapper'] = plain_wrapper | dict(type='OptimWrapper')
+    return settings_of(decisive, decisive)
 
 
 def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
@@ -159,6 +168,10 @@ def why_incomplete(stage: Stage) -> str | None:
         return None if marker and marker.get('seed') == data.get('seed', 0) else 'not drawn yet'
     cfg = load_config(stage.config)
     if stage.run == 'labels':
+        if not cfg.get('pseudo_labels'):
+            raise ConfigError('named as the maker of labels, but has no pseudo_labels section', file=stage.config,
+                              expected='pseudo_labels = dict(out_dir=…, dataset=…, generator=…)',
+                              fix="name the config that makes the labels in dict(run='labels', config=…)")
         record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
         if record is None:
             return 'no labels yet'
@@ -173,7 +186,10 @@ def why_incomplete(stage: Stage) -> str | None:
         return 'training was interrupted' if started else 'not trained yet'
     inputs = {s.key: product_of(s) for s in direct_prerequisites(cfg)}
     stale = [k for k, v in inputs.items() if record['inputs'].get(k) != v]
-    _refuse_changed(record, training_settings(cfg), cfg.work_dir, stale)
+    settings = training_settings(cfg)
+    if 'load_from' not in record['settings']:
+        settings.pop('load_from', None)
+    _refuse_changed(record, settings, cfg.work_dir, stale)
     return None
 
 

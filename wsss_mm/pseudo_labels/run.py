@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
 from wsss_mm.config_hash import digest, plain, settings_of
-from wsss_mm.errors import CheckpointError, ConfigError, WSSSError
+from wsss_mm.errors import CheckpointError, ConfigError, describe_error
 from wsss_mm.progress import Progress
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import RunFolder
@@ -36,7 +36,6 @@ class LabellingRun:
     Args:
         cfg: The whole config.
         checkpoint: The trained model's file; default ``<work_dir>/final.pth``.
-        model: A model already in memory (the hook's way); its checkpoint must be given for the record.
         device: Where the network runs.
         rank, world_size: This process's share of the images.
 
@@ -45,9 +44,9 @@ class LabellingRun:
         CheckpointError: no checkpoint, or one of another network.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str | Path | None = None, model: nn.Module | None = None,
-                 device: str = 'cpu', rank: int = 0, world_size: int = 1) -> None:
-        if 'pseudo_labels' not in cfg:
+    def __init__(self, cfg: Config, checkpoint: str | Path | None = None, device: str = 'cpu',
+                 rank: int = 0, world_size: int = 1) -> None:
+        if not cfg.get('pseudo_labels'):
             raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='pseudo_labels = dict(out_dir=…, '
                               'dataset=…, generator=…)', fix='take a config that makes labels, as '
                               'configs/bap/classifier_toy.py')
@@ -61,7 +60,7 @@ class LabellingRun:
         self.checkpoint, self.model = None, None
         if self.generator.needs_model:
             self.checkpoint = Path(checkpoint or Path(cfg.work_dir) / 'final.pth')
-            self.model = model if model is not None else load_model(cfg, self.checkpoint)
+            self.model = load_model(cfg, self.checkpoint)
         self.folder = RunFolder(section.out_dir, self._describe(cfg), rank, world_size)
 
     def _describe(self, cfg: Config) -> dict[str, Any]:
@@ -140,14 +139,6 @@ def image_sample(image_id: str, data: dict[str, Any]) -> ImageSample:
             0, dtype=torch.int64).numpy())
 
 
-def describe_error(error: Exception) -> str:
-    """One message for the manifest: ours as it is, others with the place they came from."""
-    if isinstance(error, WSSSError):
-        return str(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f'{type(error).__name__}: {error} ({Path(frame.filename).name}:{frame.lineno})'
-
-
 def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """Build ``cfg.model`` and load a checkpoint into it, strictly.
 
@@ -155,13 +146,23 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
         CheckpointError: unsafe, unreadable, or its weights are of another network.
     """
     model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint, cfg)
+    return model
+
+
+def load_weights(model: nn.Module, checkpoint: str | Path, cfg: Config) -> None:
+    """Load a checkpoint into the model of a config (wrapped for several GPUs or not), strictly.
+
+    Raises:
+        CheckpointError: as :func:`load_model`.
+    """
     loaded = load_checkpoint_file(checkpoint)
     weights = loaded.get('state_dict', loaded)
+    bare = cast(nn.Module, model.module) if is_model_wrapper(model) else model
     try:
-        model.load_state_dict(weights, strict=True)
+        bare.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         lines = [x.strip() for x in str(error).splitlines()[1:4]]
         raise CheckpointError('the weights are of another network: ' + ' '.join(lines)[:400], file=checkpoint,
                               expected=f'a checkpoint of {cfg.model.type} as in {cfg.filename}',
                               fix='name the checkpoint that this config trained') from None
-    return model

@@ -17,7 +17,8 @@ class RunFolder:
     """What a labelling run has written, and what is left to do.
 
     ``run.json`` describes the run; ``manifest.jsonl`` has a line per finished image, written after its files; several
-    ranks keep ``manifest.rank<r>.jsonl`` each until one of them finds all images done and joins them.
+    ranks keep ``manifest.rank<r>.jsonl`` each until one of them finds all images done and joins them, and a
+    ``failures.rank<r>.json`` each where images failed.
 
     Args:
         root: The run's folder.
@@ -30,7 +31,9 @@ class RunFolder:
 
     def __init__(self, root: str | Path, description: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
         self.root, self.description, self.rank = Path(root), description, rank
-        self._own = self.root / ('manifest.jsonl' if world_size == 1 else f'manifest.rank{rank}.jsonl')
+        of_rank = '' if world_size == 1 else f'.rank{rank}'
+        self._own = self.root / f'manifest{of_rank}.jsonl'
+        self.failures_path = self.root / f'failures{of_rank}.json'
         found = files.read_json(self.root / 'run.json')
         if found is not None and found.get('hash') != description['hash']:
             changed = [k for k in sorted({*found.get('settings', {}), *description['settings']})
@@ -45,8 +48,11 @@ class RunFolder:
         if found is None or found.get('complete'):
             files.write_json(self.root / 'run.json', {**description, 'complete': False})
         # A killed run may have cut its last line short: write back the whole ones before adding more.
-        own = [r for r in self._read(self._own) if r['id'] in self._done]
+        alone = world_size == 1
+        own = self._done.values() if alone else [r for r in self._read(self._own) if self._done.get(r['id']) == r]
         files.write_atomic(self._own, b''.join(map(_line, own)), rank)
+        if alone:
+            self._take_over()
         self._stream = open(self._own, 'ab')
 
     def done(self) -> set[str]:
@@ -66,7 +72,7 @@ class RunFolder:
         os.fsync(self._stream.fileno())
 
     def finish(self, ids: Iterable[str], failures: dict[str, str]) -> bool:
-        """End the run: failures.json, and where all ids are done the joined manifest and ``"complete": true``.
+        """End the run: the failures, and where all ids are done the joined manifest and ``"complete": true``.
 
         Args:
             ids: All ids of the run, of every rank.
@@ -76,21 +82,29 @@ class RunFolder:
             Whether the whole run is complete.
         """
         self._stream.close()
-        failed_path = self.root / 'failures.json'
-        if failures:
-            files.write_json(failed_path, failures)
-        else:
-            failed_path.unlink(missing_ok=True)
         done = {r['id']: r for path in self._manifests() for r in self._read(path)}
         ids = sorted(ids)
-        if not all(i in done for i in ids):
+        complete = all(i in done for i in ids)
+        if failures:
+            files.write_json(self.failures_path, failures)
+        else:
+            self.failures_path.unlink(missing_ok=True)
+        if not complete:
             return False
         files.write_atomic(self.root / 'manifest.jsonl', b''.join(_line(done[i]) for i in ids), self.rank)
-        for path in self._manifests():
-            if path.name != 'manifest.jsonl':
-                path.unlink(missing_ok=True)
+        self._remove_rank_files()
         files.write_json(self.root / 'run.json', {**self.description, 'complete': True, 'images': len(ids)})
         return True
+
+    def _take_over(self) -> None:
+        """Clear up after the ranks of an earlier run; their records are in this one's manifest."""
+        self._remove_rank_files()
+        for path in self.root.rglob(f'.*{files.TEMPORARY}*'):
+            path.unlink(missing_ok=True)
+
+    def _remove_rank_files(self) -> None:
+        for path in [*self.root.glob('manifest.rank*.jsonl'), *self.root.glob('failures.rank*.json')]:
+            path.unlink(missing_ok=True)
 
     def _manifests(self) -> list[Path]:
         return sorted(self.root.glob('manifest*.jsonl'))
@@ -105,8 +119,12 @@ class RunFolder:
 
     @staticmethod
     def _read(path: Path) -> list[dict]:
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:   # also: another rank has just joined it
+            return []
         records = []
-        for line in path.read_bytes().splitlines() if path.is_file() else []:
+        for line in lines:
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:   # the line that a killed run was writing

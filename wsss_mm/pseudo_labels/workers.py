@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from wsss_mm.errors import WSSSError
+from wsss_mm.errors import WSSSError, describe_error
 from wsss_mm.files import label_png
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import write_files
@@ -96,6 +97,8 @@ class LabelWorkers:
 
 
 def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, rank: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone ends the run.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     import cv2
     cv2.setNumThreads(0)
@@ -110,7 +113,6 @@ def _start_worker(generator: LabelGenerator, constants: dict, palette: list, roo
 
 
 def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:
-    from wsss_mm.pseudo_labels.run import describe_error
     try:
         result = _job['generator'].label(sample, {k: torch.from_numpy(v) for k, v in features.items()},
                                          {k: torch.from_numpy(v) for k, v in _job['constants'].items()})
@@ -118,8 +120,11 @@ def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, s
                    for name, label in result.labels.items()}
         if result.maps is not None:
             content[f'maps/{image_id}.npz'] = result.maps.to_bytes()
-        return image_id, write_files(_job['root'], content, _job['rank']), result.notes, None
-    except OSError:   # a full or read-only disk concerns the run, not the image
-        raise
     except Exception as error:
         return image_id, {}, [], describe_error(error)
+    try:
+        return image_id, write_files(_job['root'], content, _job['rank']), result.notes, None
+    except OSError as error:   # a full or read-only disk concerns the run, not the image
+        raise WSSSError(f'cannot write the labels of {image_id} ({error})', file=_job['root'],
+                        fix='make room or mend the rights there, then run the same command again: finished images '
+                            'are kept') from None
