@@ -18,6 +18,9 @@ env: $(STAMP)-package
 $(STAMP)-venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "error: $(PYTHON) is older than 3.10; name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -n "$(WHEELHOUSE)" || command -v c++ >/dev/null || \
+	  { echo "error: mmcv will be compiled here and no C++ compiler (c++) is in PATH; install one, or name a folder with a" \
+	         "wheel of mmcv 2.1.0: make WHEELHOUSE=folder $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 $(STAMP)-build: $(STAMP)-venv
@@ -35,7 +38,7 @@ $(STAMP)-mmcv: $(STAMP)-torch
 $(STAMP)-crf: $(STAMP)-build
 	@echo "environment 4/5: pydensecrf"
 	CYTHON_FORCE_REGEN=1 $(PIP) $(FIND) --no-build-isolation pydensecrf==1.0rc3 || \
-	  echo "pydensecrf does not build here: the CRF in PyTorch serves instead, slower on the CPU"
+	  echo "pydensecrf does not build here; it is optional, the CRF's default is in PyTorch"
 	@touch $@
 $(STAMP)-package: $(STAMP)-mmcv $(STAMP)-crf pyproject.toml
 	@echo "environment 5/5: mmengine, mmseg, mmdet and this package"

@@ -1,0 +1,63 @@
+"""The check of what is installed names everything that is missing, and the commands."""
+
+import sys
+
+import pytest
+
+from wsss_mm.errors import WSSSError
+from wsss_mm.requirements import check_requirements
+
+
+class Refusing:
+    """An import hook that refuses some packages."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.names:
+            raise ModuleNotFoundError(f'{name} is blocked')
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make packages look as if they were not installed."""
+    def block(*names):
+        for name in [m for m in sys.modules if m.split('.')[0] in names]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setattr(sys, 'meta_path', [Refusing(*names), *sys.meta_path])
+    return block
+
+
+def test_silent_where_all_is_there():
+    check_requirements()
+
+
+def test_missing_packages_and_the_command(without):
+    without('ftfy', 'mmseg')
+    with pytest.raises(WSSSError) as caught:
+        check_requirements()
+    assert caught.value.problem == 'not installed: mmseg, ftfy'
+    assert 'pip install mmsegmentation==1.2.2 ftfy' in caught.value.fix
+    assert 'make env' in caught.value.fix and 'mmcv' not in caught.value.fix
+
+
+def test_mmcv_is_built_without_isolation(without):
+    without('mmcv')
+    with pytest.raises(WSSSError) as caught:
+        check_requirements()
+    assert caught.value.problem == 'not installed: mmcv'
+    lines = [line.strip() for line in caught.value.fix.splitlines()]
+    assert lines[0] == 'pip install "setuptools<81" wheel ninja'
+    assert lines[1].startswith('MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0')
+
+
+def test_unknown_module_is_named_as_it_is():
+    with pytest.raises(WSSSError, match='not installed: no_such_package') as caught:
+        check_requirements(['torch', 'no_such_package'])
+    assert 'pip install no_such_package' in caught.value.fix
+
+
+def test_optional_packages_are_not_asked_for(without):
+    without('mmdet', 'pydensecrf')
+    check_requirements()
