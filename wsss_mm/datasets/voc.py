@@ -55,6 +55,10 @@ class WeakSegDataset(BaseSegDataset):
 
     PREPARED_BY = 'check data_root, ann_file and data_prefix in the config'
 
+    # Set by the base, which takes one list only and knows neither joined lists nor folders left out.
+    ann_file: Any   # str | list[str]
+    data_prefix: dict[str, str]
+
     def __init__(self, ann_file: str | Sequence[str] = '', data_root: str | None = None,
                  data_prefix: dict | None = None, box_dir: str | None = 'Annotations',
                  box_convention: str = 'official', box_outside: str = 'error', use_difficult: bool = True,
@@ -93,12 +97,14 @@ class WeakSegDataset(BaseSegDataset):
         return None
 
     def _join_prefix(self) -> None:
-        def join(path: str | None) -> str | None:
-            return osp.join(self.data_root, path) if path else path
+        root = self.data_root or ''
+
+        def join(path: str) -> str:
+            return osp.join(root, path) if path else path
         self.ann_file = join(self.ann_file) if isinstance(self.ann_file, str) else [join(f) for f in self.ann_file]
-        self.data_prefix = {key: osp.join(self.data_root, path) for key, path in self.data_prefix.items()
-                            if path is not None}
-        self.box_dir, self.mask_ann_file = join(self.box_dir), join(self.mask_ann_file)
+        self.data_prefix = {key: osp.join(root, path) for key, path in self.data_prefix.items() if path is not None}
+        self.box_dir = None if self.box_dir is None else join(self.box_dir)
+        self.mask_ann_file = None if self.mask_ann_file is None else join(self.mask_ann_file)
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class indices (0…C-1) present in an image, for MMEngine's ``ClassBalancedDataset``."""
@@ -133,10 +139,10 @@ class WeakSegDataset(BaseSegDataset):
                     info['error'] = error
         failed = [info for info in infos if 'error' in info]
         if failed:
-            error = self._summary(failed, len(infos))
+            summary = self._summary(failed, len(infos))
             if len(failed) == len(infos) or not self.test_mode:
-                raise error
-            print_log(str(error), 'current', logging.WARNING)
+                raise summary
+            print_log(str(summary), 'current', logging.WARNING)
         return infos
 
     def _check_folders(self) -> None:
@@ -146,12 +152,12 @@ class WeakSegDataset(BaseSegDataset):
             if not osp.isdir(folder):
                 raise DataError(f'the pseudo labels {name!r} (label_dirs) are not there', file=folder,
                                 expected='a folder of label maps, <image id>.png', fix=self._labels_command())
-        folders = dict(img_path=self.data_prefix.get('img_path'), box_dir=self.box_dir)
+        folders: dict[str, str | None] = dict(img_path=self.data_prefix.get('img_path'), box_dir=self.box_dir)
         if self.masks_named:
             folders['seg_map_path'] = self.data_prefix.get('seg_map_path')
-        for name, folder in folders.items():
-            if folder is not None and not osp.isdir(folder):
-                raise DataError(f'no such folder ({name})', file=folder, fix=self._data_command())
+        for name, path in folders.items():
+            if path is not None and not osp.isdir(path):
+                raise DataError(f'no such folder ({name})', file=path, fix=self._data_command())
 
     def _data_command(self) -> str:
         return self.PREPARED_BY.format(root=self.data_root)
@@ -174,9 +180,10 @@ class WeakSegDataset(BaseSegDataset):
 
     def _paths_of(self, image_id: str, with_mask: bool) -> dict:
         pseudo = bool(self.label_dirs) and not with_mask
-        info = dict(img_id=image_id, img_path=osp.join(self.data_prefix['img_path'], image_id + self.img_suffix),
-                    num_classes=len(self._metainfo['classes']), label_map=None if pseudo else self.label_map,
-                    reduce_zero_label=False, seg_fields=[])
+        info: dict[str, Any] = dict(
+            img_id=image_id, img_path=osp.join(self.data_prefix['img_path'], image_id + self.img_suffix),
+            num_classes=len(self._metainfo['classes']), label_map=None if pseudo else self.label_map,
+            reduce_zero_label=False, seg_fields=[])
         for name in self.label_dirs or ('seg_map',):
             folder = self.label_dirs[name] if pseudo else self.data_prefix.get('seg_map_path')
             if folder is not None:
@@ -242,5 +249,5 @@ class ToyVOCDataset(WeakSegDataset):
     METAINFO = dict(classes=TOY_CLASSES, palette=TOY_PALETTE)
     PREPARED_BY = 'python tools/prepare_dataset.py toy --root {root}   (tools/train.py draws it by itself)'
 
-    def __init__(self, *args: Any, box_convention: str = 'exact', **kwargs: Any) -> None:
-        super().__init__(*args, box_convention=box_convention, **kwargs)
+    def __init__(self, ann_file: str | Sequence[str] = '', *, box_convention: str = 'exact', **kwargs: Any) -> None:
+        super().__init__(ann_file, box_convention=box_convention, **kwargs)

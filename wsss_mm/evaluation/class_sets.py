@@ -33,7 +33,7 @@ def resolve_classes(classes: str | Path | Sequence[str]) -> ClassSet:
         ConfigError: neither of the two names nor a file.
         DataError: a file with fewer than two names, or with a name twice.
     """
-    if isinstance(classes, (list, tuple)):
+    if not isinstance(classes, (str, Path)):
         return ClassSet(tuple(classes), voc_palette()[:len(classes)])
     if classes == 'voc':
         return ClassSet(tuple(PascalVOCDataset.METAINFO['classes']),

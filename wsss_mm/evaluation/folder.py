@@ -164,7 +164,7 @@ def _filling(labels: np.ndarray, truth: np.ndarray, boxes: np.ndarray,
 
     A few boxes per image, each a slice of it: tables of sums over all classes would cost more than they save.
     """
-    rates = []
+    rates: list[tuple[float, float]] = []
     for (x1, y1, x2, y2), class_id in zip(boxes, box_labels, strict=True):
         window, true = labels[y1:y2, x1:x2], truth[y1:y2, x1:x2]
         known = np.count_nonzero(true != 255)

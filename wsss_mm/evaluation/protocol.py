@@ -8,6 +8,8 @@ from typing import Any
 
 from wsss_mm import files
 
+_COMPLETE: dict[Any, str] = {True: 'yes', False: 'NO, the run has not finished'}
+
 
 def find_run(label_dir: str | Path) -> dict[str, Any] | None:
     """``run.json`` of a label folder or of the one above it; None where there is none."""
@@ -38,7 +40,7 @@ def describe_run(label_dir: str | Path) -> dict[str, str]:
         'seed': next((v for k, v in _walk(run) if k == 'seed'), None),
         'checkpoint': run.get('checkpoint'), 'checkpoint SHA-256': (run.get('settings') or {}).get('checkpoint'),
         'versions': ', '.join(f'{k} {v}' for k, v in (run.get('versions') or {}).items()),
-        'complete': {True: 'yes', False: 'NO, the run has not finished'}.get(run.get('complete')),
+        'complete': _COMPLETE.get(run.get('complete')),
     }
     return {k: v if isinstance(v, str) else _plain(v) for k, v in found.items() if v not in (None, '', {})}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,7 +149,8 @@ class _PyDenseCRF(PreparedCRF):
     def __init__(self, crf: DenseCRF, image: np.ndarray) -> None:
         super().__init__(crf, image)
         self._image = image
-        self._model, self._classes = None, 0
+        self._model: Any = None
+        self._classes = 0
 
     def _infer(self, unary: np.ndarray) -> np.ndarray:
         if len(unary) != self._classes:

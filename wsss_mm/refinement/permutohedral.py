@@ -158,19 +158,18 @@ def _vertex_codes(vertex: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
         Codes ``(d + 1, N)`` of the vertices of remainder 0…d, and the axes' own codes ``(d + 1,)``.
     """
     coordinates = (vertex[-1] - vertex[:-1]).long()
-    lowest, highest = (x.tolist() for x in torch.aminmax(coordinates, dim=1))
+    bounds = torch.stack(list(torch.aminmax(coordinates, dim=1)))
     # the vertices lie within 1 of the first one and their neighbours within 2: these widths keep all codes apart
-    widths = [high - low + 5 for low, high in zip(lowest, highest, strict=True)]
+    widths = [high - low + 5 for low, high in bounds.t().tolist()]
     if math.prod(widths) < 2**62:
-        radix = [math.prod(widths[:i]) for i in range(len(widths))]
+        digits = [math.prod(widths[:i]) for i in range(len(widths))]
     else:
         # Too many bits to pack. A linear hash with wrap-around keeps all the rest as it is: two of n points collide
         # with a chance below n^2 / 2^64, 1e-7 for a million.
-        radix = np.random.default_rng(0).integers(-2**63, 2**63 - 1, len(widths), endpoint=True).tolist()
-    radix = torch.tensor(radix, device=vertex.device)
+        digits = np.random.default_rng(0).integers(-2**63, 2**63 - 1, len(widths), endpoint=True).tolist()
+    radix = torch.tensor(digits, device=vertex.device)
     steps = torch.cat([radix, -radix.sum(0, keepdim=True)])
-    lowest = torch.tensor(lowest, device=vertex.device)
-    codes = ((coordinates - lowest[:, None]) * radix[:, None]).sum(0, keepdim=True)
+    codes = ((coordinates - bounds[0][:, None]) * radix[:, None]).sum(0, keepdim=True)
     by_rank = torch.empty_like(rank).scatter_(0, rank, steps[:, None].expand_as(rank))
     return torch.cat([codes, by_rank[1:].flip(0)]).cumsum(0), steps
 

@@ -138,23 +138,24 @@ def _score_row(cfg: Mapping[str, Any], folders: Folders, splits: Mapping[str, Se
             progress.finish()
             return found.to_json()
         read = [f / f'{i}.png' for f in (labels, other, folders.truth) if f for i in ids]
-        scores[split] = Scores.from_json(_cached(labels.parent, f'{name}, {split}', classes, read + _xmls(folders, ids),
-                                                 compute))
+        found = Scores.from_json(_cached(labels.parent, f'{name}, {split}', classes, read + _xmls(folders, ids),
+                                         compute))
         # Not part of the cache key; the run may have been completed since.
-        scores[split].protocol['run'] = describe_run(labels)
+        found.protocol['run'] = describe_run(labels)
+        scores[split] = found
     return _RowResult(cfg, scores, _auc(cfg, folders, next(iter(splits.values())), classes))
 
 
 def _auc(cfg: Mapping[str, Any], folders: Folders, ids: Sequence[str], classes: Sequence[str]) -> dict[str, Any] | None:
     """AUC of a row's maps inside boxes, on the first split; None where there are no maps or boxes."""
-    maps = Path(cfg['maps']) if cfg.get('maps') else None
-    there = [i for i in ids if maps and (maps / f'{i}.npz').is_file()]
-    if not there or not folders.boxes:
+    maps, boxes = Path(cfg.get('maps') or ''), folders.boxes
+    there = [i for i in ids if (maps / f'{i}.npz').is_file()] if cfg.get('maps') else []
+    if not there or boxes is None:
         return None
 
     def compute() -> dict[str, Any]:
         progress = Progress(len(there), f'{cfg["name"]}, maps')
-        found = evaluate_maps(maps, folders.truth, folders.boxes, there, classes, progress.step)
+        found = evaluate_maps(maps, folders.truth, boxes, there, classes, progress.step)
         progress.finish()
         return found
     read = [maps / f'{i}.npz' for i in there] + [folders.truth / f'{i}.png' for i in there]
@@ -197,7 +198,7 @@ def _row(result: _RowResult) -> Row:
     for key, column in (('class_maps', 'AUC of u_c'), ('background', 'AUC of u_0')):
         if result.auc and result.auc[key] is not None:
             diagnostics[f'{column} ({first})'] = result.auc[key]
-    return Row(cfg['name'], miou={split: s and s.miou for split, s in result.scores.items()},
+    return Row(cfg['name'], miou={split: s.miou if s else None for split, s in result.scores.items()},
                paper=dict(paper) if isinstance(paper, Mapping) else {first: paper}, comparable=not left_out,
                per_class={split: s.iou for split, s in done.items()}, diagnostics=diagnostics,
                remark='; '.join(remarks))

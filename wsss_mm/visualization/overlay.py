@@ -89,7 +89,7 @@ def mark_unreliable(picture: np.ndarray, unreliable: np.ndarray) -> np.ndarray:
     period = max(4, round(max(height, width) / 32))
     stripe = (np.add.outer(np.arange(height), np.arange(width)) % period) < (period + 1) // 2
     away = np.where(picture.mean(-1, keepdims=True) > 127, 0., 255.)
-    hatched = np.where(stripe[..., None], np.float64(UNRELIABLE_COLOUR), (picture + away) / 2)
+    hatched = np.where(stripe[..., None], np.array(UNRELIABLE_COLOUR, np.float64), (picture + away) / 2)
     return np.where(unreliable[..., None], _bytes(hatched), picture)
 
 
@@ -150,7 +150,7 @@ def data_uri(picture: np.ndarray) -> str:
 def greyed(image: np.ndarray) -> np.ndarray:
     """The image, ``(H, W, 3)`` uint8, with most of its colour gone, so that what is laid over it stands out."""
     image = image.astype(np.float32)
-    return _bytes(.25 * image + .75 * (image @ np.float32([.299, .587, .114]))[..., None])
+    return _bytes(.25 * image + .75 * (image @ np.array([.299, .587, .114], np.float32))[..., None])
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ class ReportSpec:
     palette: np.ndarray
     stations: Sequence[tuple[str, str, str]] = ()
     protocol: dict[str, str] = field(default_factory=dict)
-    runs: list[tuple[Sequence[str], dict[str, str]]] = field(default_factory=list)
+    runs: Sequence[tuple[Sequence[str], dict[str, str]]] = ()
     paper_source: str = 'the paper'
     galleries: list[Gallery] = field(default_factory=list)
 
@@ -118,7 +118,7 @@ def _scores(spec: ReportSpec) -> str:
     heads = ''.join(f'<th class="group" scope="col">{escape(s)} mIoU</th>'
                     + ('<th class="paper" scope="col">paper’s</th>' if s in with_paper else '') for s in spec.splits)
     heads += ''.join(f'<th class="group" scope="col">{escape(k)}</th>' for k in extra)
-    best = {s: max((row.miou[s] for row in spec.rows if row.comparable and row.miou.get(s) is not None), default=None)
+    best = {s: max((v for row in spec.rows if row.comparable and (v := row.miou.get(s)) is not None), default=None)
             for s in spec.splits}
     lines = []
     for row in spec.rows:

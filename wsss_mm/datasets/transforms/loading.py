@@ -150,13 +150,13 @@ class LoadLabelMaps(BaseTransform):
 def _checked_ids(labels: np.ndarray, results: dict, path: str) -> np.ndarray:
     mapping = results.get('label_map')
     num_classes = results.get('num_classes')
-    if mapping is None and num_classes is None:
-        return labels
     table = np.full(256, -1)
-    if mapping is None:
+    if mapping is not None:
+        table[list(mapping)] = list(mapping.values())
+    elif num_classes is not None:
         table[:num_classes] = np.arange(num_classes)
     else:
-        table[list(mapping)] = list(mapping.values())
+        return labels
     table[IGNORED] = IGNORED
     # counts bytes as they are; np.bincount would widen the map to int64 first
     present = np.flatnonzero(cv2.calcHist([labels], [0], None, [256], [0, 256]).ravel())

@@ -81,8 +81,8 @@ class DeepLabV2Head(WeakDecodeHead):
                                   fix="set form='features', or take another loss_decode")
 
     def _forward_feature(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        inputs = self._transform_inputs(inputs)
-        return inputs if self.form == 'sum' else F.relu(self._sum(inputs))
+        feature = self._transform_inputs(inputs)
+        return feature if self.form == 'sum' else F.relu(self._sum(feature))
 
     def cls_seg(self, feat: Tensor) -> Tensor:
         """Logits ``(N, num_classes, h, w)`` of a feature map (``form='sum'``: of the backbone's map)."""

@@ -60,7 +60,7 @@ class MultiScaleSegmentor(EncoderDecoder):
         size = inputs.shape[2:]
         # Decode heads bring their logits to img_shape: here the same for every scale.
         metas = [{**meta, 'img_shape': size} for meta in batch_img_metas]
-        total: Tensor | float = 0.
+        total = inputs.new_zeros(())
         for scale in self.scales:
             scaled_size = tuple(max(1, int(length * scale)) for length in size)
             scaled = inputs if scaled_size == tuple(size) else F.interpolate(
@@ -107,5 +107,7 @@ class MultiScaleSegmentor(EncoderDecoder):
         if data_samples is not None:
             # MMSegmentation's own cropping, unflipping and resizing, so that image and scores cannot part.
             copies = [SegDataSample(metainfo=sample.metainfo) for sample in data_samples]
-            images = [copy.seg_logits.data for copy in self.postprocess_result(images, copies)]
-        return [image.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy() for image in images]
+            own_size = [copy.seg_logits.data for copy in self.postprocess_result(images, copies)]
+        else:
+            own_size = list(images)
+        return [image.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy() for image in own_size]
