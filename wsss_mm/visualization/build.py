@@ -242,18 +242,25 @@ def _gallery(cfg: Mapping[str, Any], results: Sequence[_RowResult], folders: Fol
 
 
 def _table(spec: ReportSpec) -> str:
-    """The score table as text."""
-    width = max(len(row.name) for row in spec.rows)
-    columns = [(s, k) for s in spec.splits for k in ('mIoU', 'paper')
-               if k == 'mIoU' or any(s in row.paper for row in spec.rows)]
-    lines = [f'| {"":{width}} | ' + ' | '.join(f'{s} {k}' for s, k in columns) + ' |',
-             f'|{"-" * (width + 2)}|' + '|'.join('-' * (len(f'{s} {k}') + 1) + ':' for s, k in columns) + '|']
+    """The score table as text; the paper's columns are named as such, and their source stands below."""
+    with_paper = [s for s in spec.splits if any(s in row.paper for row in spec.rows)]
+    columns = [(split, ours) for split in spec.splits for ours in (True, False) if ours or split in with_paper]
+    heads = ['mIoU, %', *(split if ours else f"paper's {split}" for split, ours in columns)]
+    widths = [max(len(heads[0]), *(len(row.name) for row in spec.rows)), *(max(5, len(head)) for head in heads[1:])]
+    lines = [_line(heads, widths), f'|{"-" * (widths[0] + 2)}|' + ''.join('-' * (w + 1) + ':|' for w in widths[1:])]
     for row in spec.rows:
-        values = [(row.miou if k == 'mIoU' else row.paper).get(s) for s, k in columns]
-        star = '' if row.comparable else '*'
-        cells = ['–' if v is None else f'{v:.1f}{star if k == "mIoU" else ""}'
-                 for v, (_, k) in zip(values, columns, strict=True)]
-        lines.append(f'| {row.name:{width}} | ' + ' | '.join(
-            f'{c:>{len(f"{s} {k}")}}' for c, (s, k) in zip(cells, columns, strict=True)) + ' |')
-    return '\n'.join(lines + (['* leaves pixels out: not comparable'] if not all(
-        row.comparable for row in spec.rows) else []))
+        cells = [row.name]
+        for split, ours in columns:
+            value = (row.miou if ours else row.paper).get(split)
+            cells.append('–' if value is None else f'{value:.1f}{"*" if ours and not row.comparable else ""}')
+        lines.append(_line(cells, widths))
+    if with_paper:
+        lines.append(f"paper's: printed in {spec.paper_source}; not measured here")
+    if not all(row.comparable for row in spec.rows):
+        lines.append('* leaves pixels out: not comparable')
+    return '\n'.join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return f'| {cells[0]:{widths[0]}} | ' + ' | '.join(
+        f'{cell:>{width}}' for cell, width in zip(cells[1:], widths[1:], strict=True)) + ' |'
