@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from wsss_mm.errors import WSSSError, describe_error
@@ -40,7 +41,7 @@ class LabelWorkers:
 
     def __init__(self, generator: LabelGenerator, constants: dict[str, torch.Tensor], palette: list, root: Path,
                  rank: int, num_workers: int) -> None:
-        self._setup = (generator, {k: v.numpy() for k, v in constants.items()}, palette, root, rank)
+        self._setup = (generator, _arrays(constants), palette, root, rank)
         self._limit = 2 * num_workers + 2
         self._pool = None
         self._threads = torch.get_num_threads()
@@ -71,8 +72,7 @@ class LabelWorkers:
                 if error:
                     yield image_id, {}, [], error
                     continue
-                arrays = {k: v.numpy() for k, v in features.items()}
-                running[self._pool.submit(_label, image_id, sample, arrays)] = image_id
+                running[self._pool.submit(_label, image_id, sample, _arrays(features))] = image_id
                 if len(running) >= self._limit:
                     yield from self._finished(running)
             while running:
@@ -85,7 +85,7 @@ class LabelWorkers:
     def _inline(self, image_id: str, sample: Any, features: Any) -> tuple:
         torch.set_num_threads(1)
         try:
-            return _label(image_id, sample, {k: v.numpy() for k, v in features.items()})
+            return _label(image_id, sample, _arrays(features))
         finally:
             torch.set_num_threads(self._threads)
 
@@ -94,6 +94,16 @@ class LabelWorkers:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             del running[future]
             yield future.result()
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    # Pickling drops other memory formats, and sums round differently along other strides: so none gets them.
+    return {k: np.ascontiguousarray(v.numpy()) for k, v in tensors.items()}
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    # Copied: numpy and pickle align memory in ways of their own, which vectorised sums may round by.
+    return {k: torch.from_numpy(v).clone() for k, v in arrays.items()}
 
 
 def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, rank: int) -> None:
@@ -114,8 +124,7 @@ def _start_worker(generator: LabelGenerator, constants: dict, palette: list, roo
 
 def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:
     try:
-        result = _job['generator'].label(sample, {k: torch.from_numpy(v) for k, v in features.items()},
-                                         {k: torch.from_numpy(v) for k, v in _job['constants'].items()})
+        result = _job['generator'].label(sample, _tensors(features), _tensors(_job['constants']))
         content = {f'{name}/{image_id}.png': label_png(label, _job['palette'])
                    for name, label in result.labels.items()}
         if result.maps is not None:
