@@ -3,4 +3,5 @@ _base_ = './deeplabv2_ycrf_toy.py'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/box_baselines/box_fill_toy.py')]
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/deeplabv2_boxfill'
 labels = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/box_baselines/box_fill/labels'
-train_dataloader = dict(dataset=dict(label_dirs=dict(seg_map=labels, seg_map_ret=labels)))
+train_dataloader = dict(dataset=dict(
+    label_dirs=dict(seg_map=labels, seg_map_ret=labels), labels_made_by='configs/box_baselines/box_fill_toy.py'))
