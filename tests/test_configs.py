@@ -1,0 +1,239 @@
+"""Every shipped config: it loads, builds, learns from a batch, predicts, and shares no folder with another."""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.logging import MessageHub
+from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
+
+from wsss_mm import registry
+from wsss_mm.config_hash import digest
+from wsss_mm.engine import stages
+from wsss_mm.evaluation import resolve_classes
+from wsss_mm.models.heads import BasePoolingHead
+from wsss_mm.pseudo_labels import LabelGenerator
+from wsss_mm.pseudo_labels.workers import LabelWorkers
+from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
+from wsss_mm.structures import ImageSample
+from wsss_mm.visualization import build
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts)
+KINDS = (registry.MODELS, registry.DATASETS, registry.TRANSFORMS, registry.DATA_SAMPLERS, registry.HOOKS,
+         registry.METRICS, registry.TASK_UTILS)
+SIZE = 65
+
+
+def nodes(value):
+    """All dicts of a config, outer ones first."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    for item in value if isinstance(value, (list, tuple)) else ():
+        yield from nodes(item)
+
+
+def without_checkpoints(cfg):
+    """The model's config as it is, but with random weights and small inputs."""
+    model = ConfigDict(cfg.model.to_dict())
+    for node in nodes(model):
+        node.pop('init_cfg', None)
+    if 'size' in model.data_preprocessor:
+        model.data_preprocessor.size = (SIZE, SIZE)
+    return model
+
+
+def batch(num_classes, side=SIZE, training=True):
+    """Two images as the pipelines give them: boxes, tags, two label maps with ignored pixels, definite background."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(2):
+        labels = rng.integers(0, num_classes + 1, (1, side, side))
+        labels[0, :3] = 255
+        second = np.where(rng.random(labels.shape) < .3, 0, labels)
+        mask = np.ones((1, side, side), np.uint8)
+        mask[:, 10:50, 8:40] = 0
+        classes = torch.tensor([i, (i + 3) % num_classes])
+        sample = SegDataSample(metainfo=dict(
+            img_path=f'{i}.jpg', img_id=str(i), ori_shape=(side, side), img_shape=(side, side)))
+        sample.set_data(dict(
+            gt_sem_seg=PixelData(data=torch.from_numpy(labels)),
+            gt_sem_seg_ret=PixelData(data=torch.from_numpy(second)),
+            gt_bg_mask=PixelData(data=torch.from_numpy(mask)),
+            gt_instances=InstanceData(bboxes=torch.tensor([[8., 10., 40., 50.], [20., 12., 33., 44.]]), labels=classes),
+            gt_label=torch.zeros(num_classes).index_fill(0, classes, 1.)))
+        samples.append(sample)
+    inputs = [torch.from_numpy(rng.integers(0, 256, (3, side, side), dtype=np.uint8)) for _ in samples]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+@pytest.mark.parametrize('path', CONFIGS)
+def test_config(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cfg = stages.load_config(path)
+    assert cfg.default_scope == 'mmseg'
+    for node in nodes(cfg.to_dict()):
+        name = node.get('type')
+        if isinstance(name, str) and name.startswith('wsss_mm.'):
+            assert any(kind.get(name) is not None for kind in KINDS), f'{name} is not registered'
+    for key in [k for k in cfg if k.endswith('dataloader')] + (['pseudo_labels'] if cfg.get('pseudo_labels') else []):
+        dataset = cfg[key].get('dataset', {})
+        Compose(dataset.pipeline)
+        assert DATASETS.get(dataset.type) is not None
+    check_stages(cfg, path)
+    if cfg.get('report'):
+        checked = build._checked(cfg.report)
+        assert checked['rows'] and resolve_classes(checked['classes']).names
+    generator = TASK_UTILS.build(cfg.pseudo_labels.generator) if cfg.get('pseudo_labels') else None
+    model = None
+    if 'model' in cfg:
+        torch.manual_seed(0)
+        model = MODELS.build(without_checkpoints(cfg))
+        model.init_weights()
+        check_schedule(cfg, model)
+        check_learning(model)
+    if generator is not None:
+        check_labels(generator, model, tmp_path)
+
+
+def check_stages(cfg, path):
+    """What it stands on can be found and ordered, and what it trains on is what they make."""
+    before = stages.in_order(stages.direct_prerequisites(cfg))
+    assert before and before[0].run == 'data'
+    for entry in (cfg.get('report') or {}).get('needs', ()):
+        stages.in_order([stages.to_stage(entry, path)])
+    dataset = cfg.get('train_dataloader', {}).get('dataset', {})
+    made = [stages.load_config(s.config).pseudo_labels.out_dir for s in before if s.run == 'labels']
+    for folder in dataset.get('label_dirs', {}).values():
+        assert Path(folder).parent.as_posix() in made or folder.endswith('SegmentationClass')
+    if made:
+        maker = before[-1].config
+        assert stages.load_config(dataset.labels_made_by).pseudo_labels.out_dir == \
+            stages.load_config(maker).pseudo_labels.out_dir, f'{dataset.labels_made_by} does not make its labels'
+    trained = {(Path(stages.load_config(s.config).work_dir) / 'final.pth').as_posix()
+               for s in before if s.run == 'train'}
+    loaded = {n['checkpoint'] for n in nodes(cfg.get('model', {})) if n.get('type') == 'Pretrained'}
+    assert {f for f in loaded if '://' not in f} <= trained
+
+
+def check_schedule(cfg, model):
+    """Optimizer and schedules build, and the schedules end where the training does."""
+    from mmengine.optim import build_optim_wrapper
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    for scheduler in cfg.param_scheduler:
+        PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=wrapper))
+    assert max(s.get('end', 0) or max(s.get('milestones', [0])) for s in cfg.param_scheduler) <= cfg.train_cfg.max_iters
+    assert cfg.train_cfg.get('val_interval', cfg.train_cfg.max_iters) <= cfg.train_cfg.max_iters
+
+
+def check_learning(model):
+    """Finite losses that reach every weight which is to be trained; predictions of the right content."""
+    pooled = isinstance(getattr(model, 'head', None), BasePoolingHead)
+    num_classes = model.head.num_classes if pooled else model.decode_head.num_classes - 1
+    for key, value in dict(iter=3, max_iters=10).items():   # as the runner tells losses with a schedule
+        MessageHub.get_current_instance().update_info(key, value)
+    model.train()
+    data = model.data_preprocessor(batch(num_classes), True)
+    total, values = model.parse_losses(model(**data, mode='loss'))
+    assert all(v.isfinite() for v in values.values()) and total > 0
+    total.backward()
+    silent = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not silent
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    model.eval()
+    data = model.data_preprocessor(batch(num_classes, 33), False)
+    with torch.no_grad():
+        found = model(**data, mode='predict')
+    if pooled:
+        assert all(s.pred_label.shape == (num_classes,) and ((0 < s.pred_label) & (s.pred_label < 1)).all()
+                   for s in found)
+        return
+    for sample in found:
+        labels = sample.pred_sem_seg.data
+        assert labels.shape == (1, 33, 33) and 0 <= labels.min() and labels.max() <= num_classes
+        assert sample.seg_logits.data.shape == (num_classes + 1, 33, 33) and sample.seg_logits.data.isfinite().all()
+
+
+def check_labels(generator, model, root):
+    """One image labelled: every output, at its own size, with ids of its boxes' classes."""
+    assert isinstance(generator, LabelGenerator)
+    data = batch(6, 40)
+    features, constants = {}, {}
+    if generator.needs_model:
+        ready = model.eval().data_preprocessor(dict(inputs=data['inputs'][:1], data_samples=data['data_samples'][:1]))
+        with torch.no_grad():
+            features = generator.extract(model, ready['inputs'], ready['data_samples'][0])
+            constants = generator.constants(model)
+    boxes = np.array([[3, 5, 30, 33]], np.float32)
+    sample = ImageSample('a', data['inputs'][0].permute(1, 2, 0).numpy(), boxes, np.array([4]), np.array([4]))
+    with LabelWorkers(generator, constants, [[0, 0, 0]], root, 0, 0) as workers:
+        (_, hashes, _, error), = workers.map([('a', sample, features, None)])
+    assert error is None and {f'{name}/a.png' for name in generator.outputs} <= set(hashes)
+    from PIL import Image
+    for name in generator.outputs:
+        labels = np.array(Image.open(root / name / 'a.png'))
+        assert labels.shape == (40, 40)
+        if type(generator).__name__ != 'SegmentorLabels':
+            assert set(np.unique(labels)) <= {0, 4} and not labels[:4].any() and not labels[:, 31:].any()
+
+
+def test_no_config_writes_into_anothers_folder():
+    """Configs may share a folder only where they would write the same into it."""
+    writers = defaultdict(dict)
+    for path in CONFIGS:
+        cfg = stages.load_config(ROOT / path)
+        if cfg.get('train_cfg'):
+            writers[cfg.work_dir, 'training'][path] = digest(stages.training_settings(cfg))
+        if cfg.get('pseudo_labels'):
+            section = stages.settings_of(cfg, ['pseudo_labels', 'model'])
+            writers[cfg.pseudo_labels.out_dir, 'labels'][path] = digest([section, cfg.get('work_dir')])
+        if cfg.get('report'):
+            writers[cfg.report.out_dir, 'report'][path] = path
+    clashes = {folder: found for folder, found in writers.items() if len(set(found.values())) > 1}
+    assert not clashes
+    assert len({folder for folder, _ in writers}) == len(writers)
+
+
+# One part of each kind, asked for by name before anything of the package was imported.
+PARTS = dict(MODELS='ToyNet', DATASETS='WeakVOCDataset', TRANSFORMS='LoadWeakLabels', HOOKS='StageHook',
+             TASK_UTILS='DenseCRF')
+
+
+@pytest.mark.parametrize('scope', ['mmseg', 'mmdet'])
+def test_parts_are_found_by_name_alone(scope):
+    pytest.importorskip(scope)
+    code = f"""
+import json, sys, mmengine.registry as registries
+registries.init_default_scope('{scope}')
+assert 'wsss_mm' not in sys.modules
+arguments = dict(DenseCRF=dict(bilateral_weight=4, bilateral_xy=55, bilateral_rgb=3, gaussian_weight=3, gaussian_xy=3))
+found = {{}}
+for kind, name in {PARTS!r}.items():
+    registry = getattr(registries, kind)
+    cls = registry.get('wsss_mm.' + name)
+    found[kind] = cls.__name__
+    if kind != 'DATASETS':
+        assert type(registry.build(dict(type='wsss_mm.' + name, **arguments.get(name, {{}})))) is cls
+print(json.dumps(found))"""
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == PARTS
+
+
+def test_configs_are_read_from_anywhere(tmp_path, monkeypatch):
+    """Stages found from another working directory are the same ones, so that a chain never runs one twice."""
+    monkeypatch.chdir(tmp_path)
+    cfg = stages.load_config('configs/bap/deeplabv2_toy.py')
+    order = stages.in_order(stages.direct_prerequisites(cfg))
+    assert [s.run for s in order] == ['data', 'data', 'train', 'train', 'labels']
+    assert isinstance(Config.fromfile(order[-1].config), Config)
