@@ -1,6 +1,8 @@
 # Baseline: filled boxes, plain cross-entropy.
 _base_ = './deeplabv2_ycrf_toy.py'
-prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/box_baselines/box_fill_toy.py')]
+prerequisites = [
+    {{_base_.toy_data}}, dict(run='train', config='configs/pretrain/textures_toy.py'),
+    dict(run='labels', config='configs/box_baselines/box_fill_toy.py')]
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap/deeplabv2_boxfill'
 labels = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/box_baselines/box_fill/labels'
 train_dataloader = dict(dataset=dict(
