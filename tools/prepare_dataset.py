@@ -2,6 +2,7 @@
 
 Examples:
     python tools/prepare_dataset.py toy --root data/toy_voc/boxes_world0 --profile boxes --seed 0
+    python tools/prepare_dataset.py toy --root my_toy --counts train=100 val=40
     python tools/prepare_dataset.py patches --root data/toy_voc/patches_boxes --profile boxes --seed 100
     python tools/prepare_dataset.py voc --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
@@ -12,6 +13,12 @@ import argparse
 import _common
 
 
+def count(text: str) -> tuple[str, int]:
+    """``train=12`` as a pair."""
+    split, _, number = text.partition('=')
+    return split, int(number)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest='command', required=True)
@@ -20,7 +27,10 @@ def parse_args() -> argparse.Namespace:
         command.add_argument('--root', required=True)
         command.add_argument('--profile', default='boxes', choices=['boxes', 'tags'])
         command.add_argument('--seed', type=int, default=0)
-        command.add_argument('--workers', type=int, help='processes (default: all cores)')
+        if name == 'toy':
+            command.add_argument('--workers', type=int, help='processes (default: all cores)')
+            command.add_argument('--counts', nargs='+', type=count, default=[], metavar='SPLIT=NUMBER',
+                                 help='images of a split, as train=12 val=4 (default: 400 and 120)')
     voc = commands.add_parser('voc', help='convert SBD, build the train_aug list, check all')
     voc.add_argument('--root', default='data/VOCdevkit/VOC2012')
     voc.add_argument('--sbd', default='data/benchmark_RELEASE', help='SBD as unpacked (dataset/cls/*.mat below it)')
@@ -42,7 +52,7 @@ def draw(args: argparse.Namespace) -> int:
     if args.command == 'patches':
         draw_patches(args.root, args.profile, args.seed)
     else:
-        draw_toy_voc(args.root, args.profile, args.seed, progress=show, workers=args.workers)
+        draw_toy_voc(args.root, args.profile, args.seed, dict(args.counts), show, args.workers)
         progress.finish()
     print(f'complete: {args.root}')
     return 0

@@ -62,8 +62,16 @@ def find_config(path: str | Path) -> Path:
 
 
 def load_config(path: str | Path) -> Config:
-    """Read a config with its work dir filled in as mmengine's tools do."""
-    cfg = Config.fromfile(find_config(path))
+    """Read a config with its work dir filled in as mmengine's tools do.
+
+    Raises:
+        ConfigError: it, or a file that it inherits, is not there or is no Python.
+    """
+    try:
+        cfg = Config.fromfile(find_config(path))
+    except (SyntaxError, FileNotFoundError) as error:
+        raise ConfigError(f'not readable as a config ({error})', file=path,
+                          expected='Python text whose _base_ files are there') from None
     if not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
