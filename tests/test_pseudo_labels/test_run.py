@@ -51,7 +51,7 @@ def test_the_labels_are_worth_comparing(unbroken):
                      *(f'maps/{i}.npz' for i in ids)}
     labels = [np.array(Image.open(unbroken[0].parent / f'labels/{f}/{i}.png')) for f in ('Y_crf', 'Y_ret')
               for i in ids]
-    assert sum(len(np.unique(x)) > 1 for x in labels) > 20 and len(np.unique(labels)) == 7
+    assert sum(len(np.unique(x)) > 1 for x in labels) > 20 and len(np.unique(labels)) > 3
     assert any((a != b).any() for a, b in zip(labels[:16], labels[16:], strict=True))
 
 
