@@ -28,6 +28,23 @@ CONFIG = ROOT / 'configs/bap/classifier_voc.py'
 CLASSES = 6
 VOC_SIZE, LARGE_SIZE = (500, 375), (2000, 1500)
 WORKERS = (0, 1, 2)
+HEADER = """# The labelling run
+
+`python benchmarks/labelling.py`: `configs/bap/classifier_voc.py` with random weights on toy scenes enlarged to {size}
+with noise; {cores} cores, one thread per process. **The machine was doing other work** (load {load:.1f} before the
+first run): ratios, each of one round of runs in turn, say more than rates, and processor seconds more than either.
+
+- *images/s*: once the queue is full; medians, with the range of the rounds. The start of the workers is in *first
+  image*.
+- *ratio on free cores*: what the processor seconds allow when every process has a core to itself: those without
+  workers / max(parent, labels / workers), where the labels' seconds are what the parent saves.
+- *network*: the share of the run in which the network is at work.
+- *no trunk*: one strided convolution to as many channels, so that labels and CRF are all there is to do, as with the
+  network on a GPU.
+"""
+COLUMNS = ('trunk', 'workers', 'images x rounds', 'images/s', 'ratio to 0 workers', 'parent, processor s/image',
+           'ratio on free cores', 'network, %', 'first image, s', 'parent, peak GiB', 'worker, peak GiB')
+CRF_COLUMNS = ('processes', 'CRFs/s', 'ratio to one', 'processor s of a CRF')
 
 
 def draw(root: Path, name: str, size: tuple[int, int], count: int) -> None:
@@ -85,7 +102,7 @@ def write_checkpoint(root: Path) -> None:
     torch.save(model.state_dict(), root / 'random.pth')
 
 
-def peak_memory(pid: int | str) -> float:
+def peak_memory(pid: str) -> float:
     """Largest resident memory of a process so far, GiB."""
     lines = Path(f'/proc/{pid}/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) / 2**20
@@ -108,18 +125,19 @@ def measure(root: Path, name: str, num_workers: int, light: bool) -> dict[str, f
 
     Returns:
         ``rate``: images per second once the queue is full (see below); ``first``: seconds to the first image;
-        ``network``: the network's seconds per second of the run; ``parent`` and ``worker``: peak memory in GiB.
+        ``network``: the network's seconds per second of the run; ``cost``: the parent's processor seconds per image;
+        ``parent`` and ``worker``: peak memory in GiB.
     """
     import torch
     one_thread()
     with contextlib.redirect_stdout(sys.stderr), tempfile.TemporaryDirectory() as out:
         from wsss_mm.pseudo_labels.run import LabellingRun
-        run = LabellingRun(load_config(root, name, Path(out) / 'labels', num_workers), root / 'random.pth')
+        run: Any = LabellingRun(load_config(root, name, Path(out) / 'labels', num_workers), root / 'random.pth')
         if light:
             run.model.backbone = torch.nn.Sequential(torch.nn.Conv2d(3, 1024, 8, 8, padding=4), torch.nn.ReLU())
         extract, add = run.model.extract_feat, run.folder.add
         network: list[float] = []
-        workers: dict[int, float] = {}
+        workers: dict[Any, float] = {}
 
         def timed_extract(inputs: Any) -> Any:
             begin = time.perf_counter()
@@ -129,10 +147,11 @@ def measure(root: Path, name: str, num_workers: int, light: bool) -> dict[str, f
 
         def watched_add(*args: Any) -> None:
             add(*args)
-            workers.update({p.pid: peak_memory(p.pid) for p in multiprocessing.active_children()})
+            workers.update({p.pid: peak_memory(str(p.pid)) for p in multiprocessing.active_children()})
         run.model.extract_feat, run.folder.add = timed_extract, watched_add
-        start = time.time()
+        start, used = time.time(), time.process_time()
         result = run.run()
+        used = time.process_time() - used
         if not result['complete']:
             raise RuntimeError(str(result['failures']))
         # The manifest may hear of a finished image later, when the queue is full; its last file says when it was done.
@@ -141,8 +160,8 @@ def measure(root: Path, name: str, num_workers: int, light: bool) -> dict[str, f
     ahead = min(2 * num_workers + 2, len(finished) - 1)
     window = finished[-1] - finished[ahead - 1] if ahead else finished[-1] - start
     return dict(rate=(len(finished) - ahead) / window, first=finished[0] - start,
-                network=sum(network) / (finished[-1] - start), parent=peak_memory('self'),
-                worker=max(workers.values(), default=0.))
+                network=sum(network) / (finished[-1] - start), cost=used / len(finished),
+                parent=peak_memory('self'), worker=max(workers.values(), default=0.))
 
 
 def alone(function: Any, *args: Any) -> Any:
@@ -172,19 +191,19 @@ def start_crf(barrier: Any) -> None:
     barrier.wait()
 
 
-def run_crf(_: int) -> tuple[float, float]:
-    """One dense CRF; when it began and ended."""
-    start = time.time()
+def run_crf(_: int) -> tuple[float, float, float]:
+    """One dense CRF; when it began and ended, and its processor seconds."""
+    start, used = time.time(), time.process_time()
     _crf['crf'](_crf['image'], _crf['probabilities'])
-    return start, time.time()
+    return start, time.time(), time.process_time() - used
 
 
-def crf_rate(processes: int, images: int) -> float:
-    """Dense CRFs per second, each process on one thread."""
+def crf_rate(processes: int, images: int) -> tuple[float, float]:
+    """Dense CRFs per second, each process on one thread, and processor seconds of each CRF."""
     context = multiprocessing.get_context('spawn')
     with context.Pool(processes, start_crf, (context.Barrier(processes),)) as pool:
-        begun, ended = zip(*pool.imap_unordered(run_crf, range(images * processes)), strict=True)
-    return images * processes / (max(ended) - min(begun))
+        begun, ended, used = zip(*pool.imap_unordered(run_crf, range(images * processes)), strict=True)
+    return images * processes / (max(ended) - min(begun)), statistics.mean(used)
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -193,57 +212,76 @@ def spread(values: list[float], digits: int = 2) -> str:
     return middle if len(values) == 1 else f'{middle} ({min(values):.{digits}f}–{max(values):.{digits}f})'
 
 
-def run_table(root: Path, title: str, light: bool, images: int, rounds: int) -> None:
+def free_rate(num_workers: int, run: dict[str, float], base: dict[str, float]) -> float:
+    """Images per second with a free core per process, by processor time: the slower side decides.
+
+    What the parent spends less than without workers (``base``) is theirs.
+    """
+    label = base['cost'] - run['cost']
+    return min(1 / run['cost'], num_workers / label) if num_workers else 1 / run['cost']
+
+
+def print_row(*cells: Any) -> None:
+    """One line of a table."""
+    print(f'| {" | ".join(map(str, cells))} |', flush=True)
+
+
+def print_head(columns: tuple[str, ...]) -> None:
+    """The first two lines of a table."""
+    print()
+    print_row(*columns)
+    print('|' + '---|' * len(columns))
+
+
+def run_rows(root: Path, title: str, light: bool, images: int, rounds: int) -> None:
     """Print a row per number of workers; the rounds take turns, and ratios are those of one round."""
     found: dict[int, list[dict[str, float]]] = {n: [] for n in WORKERS}
     for _ in range(rounds):
         for num_workers in WORKERS:
             found[num_workers].append(alone(measure, root, f'voc{images}', num_workers, light))
-    for num_workers in WORKERS:
-        runs = found[num_workers]
-        ratios = [run['rate'] / base['rate'] for run, base in zip(runs, found[0], strict=True)]
-        worker = f'{max(run["worker"] for run in runs):.2f}' if num_workers else '–'
-        print(f'| {title} | {num_workers} | {images} x {rounds} | {spread([run["rate"] for run in runs], 3)} | '
-              f'{spread(ratios)} | {spread([100 * run["network"] for run in runs], 0)} % | '
-              f'{spread([run["first"] for run in runs], 1)} | {max(run["parent"] for run in runs):.2f} | {worker} |',
-              flush=True)
+    for num_workers, runs in found.items():
+        pairs = list(zip(runs, found[0], strict=True))
+        columns = {k: [run[k] for run in runs] for k in runs[0]}
+        print_row(title, num_workers, f'{images} x {rounds}', spread(columns['rate']),
+                  spread([run['rate'] / base['rate'] for run, base in pairs]), spread(columns['cost']),
+                  spread([free_rate(num_workers, run, base) * base['cost'] for run, base in pairs]),
+                  spread([100 * share for share in columns['network']], 0), spread(columns['first'], 1),
+                  f'{max(columns["parent"]):.2f}', f'{max(columns["worker"]):.2f}' if num_workers else '–')
+
+
+def crf_rows(images: int, rounds: int) -> None:
+    """Print a row per number of processes that run CRFs at once."""
+    found = [[crf_rate(processes, images) for processes in (1, 2)] for _ in range(rounds)]
+    for i in range(2):
+        print_row(i + 1, spread([round_[i][0] for round_ in found]),
+                  spread([round_[i][0] / round_[0][0] for round_ in found]), spread([round_[i][1] for round_ in found]))
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--images', type=int, nargs=2, default=(20, 12), help='without and with VGG-16')
+    parser.add_argument('--images', type=int, nargs=2, default=(24, 12), help='without and with VGG-16')
     parser.add_argument('--rounds', type=int, nargs=2, default=(3, 2), help='without and with VGG-16')
     args = parser.parse_args()
-    # inherited by every process
-    os.environ['OMP_NUM_THREADS'] = '1'
+    os.environ['OMP_NUM_THREADS'] = '1'   # every process inherits it
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for images in set(args.images):
             draw(root, f'voc{images}', VOC_SIZE, images)
         draw(root, 'large', LARGE_SIZE, 1)
         write_checkpoint(root)
-        print(f'# The labelling run\n\n`configs/bap/classifier_voc.py` with random weights on toy scenes enlarged to '
-              f'{VOC_SIZE[0]} x {VOC_SIZE[1]} with noise; {os.cpu_count()} cores, one thread per process. The machine '
-              f'was doing other work (load {os.getloadavg()[0]:.1f} before the first run): the ratios, each of one '
-              'round of runs in turn, say more than the rates.\n\n'
-              'Rates are medians (and ranges) once the queue is full; the start of the workers shows in "first image".'
-              ' "Network" is the share of the run in which the network is at work. "No trunk": one strided convolution '
-              'to as many channels, so that labels and CRF are all there is to do, as with the network on a GPU.\n\n'
-              '| trunk | workers | images x rounds | images/s | ratio to 0 workers | network | first image, s | '
-              'peak of the parent, GiB | peak of a worker, GiB |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|', flush=True)
+        print(HEADER.format(size='{} x {}'.format(*VOC_SIZE), cores=os.cpu_count(), load=os.getloadavg()[0]), end='')
+        print_head(COLUMNS)
         for title, light, images, rounds in zip(('no trunk', 'VGG-16'), (True, False), args.images, args.rounds,
                                                 strict=True):
-            run_table(root, title, light, images, rounds)
-        rates = [[crf_rate(processes, 8) for processes in (1, 2)] for _ in range(args.rounds[0])]
-        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend), in separate processes:\n\n'
-              '| processes | CRFs/s | ratio to one |\n|--:|--:|--:|\n'
-              f'| 1 | {spread([one for one, _ in rates])} | 1 |\n'
-              f'| 2 | {spread([two for _, two in rates])} | {spread([two / one for one, two in rates])} |', flush=True)
+            run_rows(root, title, light, images, rounds)
+        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend) in separate processes at once:')
+        print_head(CRF_COLUMNS)
+        crf_rows(6, args.rounds[0])
         large = alone(measure, root, 'large', 1, False)
-        print(f'\nOne image of {LARGE_SIZE[0]} x {LARGE_SIZE[1]} with VGG-16, one worker: peak of the parent '
-              f'{large["parent"]:.2f} GiB, of the worker {large["worker"]:.2f} GiB; {large["first"]:.0f} s with the '
-              f'start of the worker. Load at the end: {os.getloadavg()[0]:.1f}.')
+        print(f'\nOne image of {LARGE_SIZE[0]} x {LARGE_SIZE[1]} with VGG-16 and one worker: peak of the parent '
+              f'{large["parent"]:.2f} GiB, of the worker {large["worker"]:.2f} GiB. Load at the end: '
+              f'{os.getloadavg()[0]:.1f}.')
 
 
 if __name__ == '__main__':
