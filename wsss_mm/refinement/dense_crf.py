@@ -32,8 +32,8 @@ class DenseCRF:
     moves either backend by about 1e-4 from a float64 run; ``benchmarks/dense_crf.py`` shows it.
 
     Values of published methods, as ``bilateral_weight, bilateral_xy, bilateral_rgb, gaussian_weight, gaussian_xy``:
-    BANA's labels for DeepLab-V1 4, 55, 3, 3, 3; BANA's labels for DeepLab-V2 4, 67, 3, 3, 1; BANA's segmentation at
-    test time 4, 121, 5, 3, 3. All with 10 iterations.
+    BANA's labels 4, 55, 3, 3, 3; at test time DeepLab-V1 4, 121, 5, 3, 3 and DeepLab-V2 4, 67, 3, 3, 1. All with 10
+    iterations.
 
     Args:
         bilateral_weight: w_1.
