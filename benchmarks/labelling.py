@@ -44,7 +44,7 @@ first run): ratios, each of one round of runs in turn, say more than rates, and 
 """
 COLUMNS = ('trunk', 'workers', 'images x rounds', 'images/s', 'ratio to 0 workers', 'parent, processor s/image',
            'ratio on free cores', 'network, %', 'first image, s', 'parent, peak GiB', 'worker, peak GiB')
-CRF_COLUMNS = ('processes', 'CRFs/s', 'ratio to one', 'processor s of a CRF')
+CRF_COLUMNS = ('processes', 'CRFs/s', 'ratio to one', 'processor s of a CRF', 'cores had')
 
 
 def draw(root: Path, name: str, size: tuple[int, int], count: int) -> None:
@@ -254,7 +254,8 @@ def crf_rows(images: int, rounds: int) -> None:
     found = [[crf_rate(processes, images) for processes in (1, 2)] for _ in range(rounds)]
     for i in range(2):
         print_row(i + 1, spread([round_[i][0] for round_ in found]),
-                  spread([round_[i][0] / round_[0][0] for round_ in found]), spread([round_[i][1] for round_ in found]))
+                  spread([round_[i][0] / round_[0][0] for round_ in found]), spread([round_[i][1] for round_ in found]),
+                  spread([rate * cost for rate, cost in (round_[i] for round_ in found)]))
 
 
 def main() -> None:
@@ -275,7 +276,8 @@ def main() -> None:
         for title, light, images, rounds in zip(('no trunk', 'VGG-16'), (True, False), args.images, args.rounds,
                                                 strict=True):
             run_rows(root, title, light, images, rounds)
-        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend) in separate processes at once:')
+        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend) in separate processes at once. *Cores had*:\n'
+              'processor seconds per second, of all processes; where they stay the same, so must the rates above.')
         print_head(CRF_COLUMNS)
         crf_rows(6, args.rounds[0])
         large = alone(measure, root, 'large', 1, False)
