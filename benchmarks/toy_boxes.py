@@ -93,7 +93,7 @@ def score_world(world: int, profile: str, segmentors: bool) -> dict:
         # With a threshold of 0 the saved background map is the attention A itself.
         out = base / f'attention_{name}'
         call(log, 'generate', f'configs/bap/{config}.py', '--out-dir', str(out), '--cfg-options',
-             'pseudo_labels.generator.rel_threshold=0', 'pseudo_labels.generator.use_u0=True')
+             'pseudo_labels.generator.rel_threshold=0', 'pseudo_labels.generator.background=attention')
         found = evaluate_maps(out / 'maps', truth, data / 'Annotations', ids, TOY_CLASSES)
         scores['auc'][f'u_c {name}'], scores['auc'][f'A {name}'] = found['class_maps'], found['background']
     for name, config, work_dir, _ in SEGMENTORS if segmentors else []:

@@ -2,4 +2,4 @@
 _base_ = './classifier_voc.py'
 work_dir = 'work_dirs/voc/bap_gap/classifier'
 model = dict(head=dict(attention=False))
-pseudo_labels = dict(out_dir='work_dirs/voc/bap_gap/labels', generator=dict(use_u0=False))
+pseudo_labels = dict(out_dir='work_dirs/voc/bap_gap/labels', generator=dict(background='class_map'))

@@ -84,10 +84,6 @@ def test_whole_image_box_is_noted_and_not_all_background():
     assert not result.maps.background.any()
     for labels in result.labels.values():
         assert labels[20, 24] == 7 and labels[1, 1] == 0
-    plain = BANALabels(NO_CRF, use_u0=False).label(sample, features, constants)
-    assert plain.notes == []
-    for output, labels in result.labels.items():
-        assert (labels == plain.labels[output]).all()
 
 
 @pytest.mark.parametrize('boxes', [
@@ -110,9 +106,10 @@ def test_odd_boxes(boxes, rounding, grid_size):
 
 def test_rounding_changes_the_boxes():
     sample, features, constants = scene([[9, 8, 48.5, 32.5]], [7])
+    constants['weight'][0] = 0   # then the background's map is 0 exactly inside the boxes
     inside = {}
     for rounding in ('official', 'exact'):
-        generator = BANALabels(NO_CRF, box_rounding=rounding, use_u0=False, save_maps=True)
+        generator = BANALabels(NO_CRF, background='class_map', box_rounding=rounding, save_maps=True)
         inside[rounding] = generator.label(sample, features, constants).maps.background < 1
     assert inside['exact'][32, 20] and not inside['official'][32, 20]
     assert inside['exact'][20, 48] and not inside['official'][20, 48]
@@ -143,17 +140,25 @@ def test_class_agnostic_overlap_goes_to_the_smaller_box_in_any_order():
     for output, found in one.labels.items():
         assert (found == two.labels[output]).all()
     with pytest.raises(ConfigError, match='class_agnostic'):
-        BANALabels(CRF, class_agnostic=True, use_u0=False)
+        BANALabels(CRF, class_agnostic=True, background='class_map')
+    with pytest.raises(ConfigError, match="'attention' or 'class_map'"):
+        BANALabels(CRF, background='none')
 
 
-def test_without_background_map():
-    """Ground that is surely background with u_0 may become the class without it, never the other way round."""
+def test_class_map_of_the_background_in_place_of_u_0():
+    """The paper's "w/o u_0": up-sample the features plainly, weigh them by row 0, divide by the image's maximum."""
     features, constants = make_features()
+    constants['weight'][0] = features['features'].mean((1, 2))
     sample = make_sample([[5, 5, 40, 30]], [3])
-    with_u0, without = (BANALabels(NO_CRF, rel_threshold=.5, use_u0=u, save_maps=True)
-                        .label(sample, features, constants) for u in (True, False))
-    assert with_u0.maps.background[5:30, 5:40].any() and not without.maps.background[5:30, 5:40].any()
-    assert ((with_u0.labels['Y_crf'] == 3) <= (without.labels['Y_crf'] == 3)).all()
+    found = BANALabels(NO_CRF, background='class_map', box_rounding='exact', save_maps=True).label(
+        sample, features, constants).maps.background
+    full = torch.nn.functional.interpolate(features['features'][None], (40, 56), mode='bilinear', align_corners=True)[0]
+    raw = torch.einsum('c,chw->hw', constants['weight'][0], full).relu()
+    expected = (raw / raw.max()).numpy()
+    inside = np.zeros((40, 56), bool)
+    inside[5:30, 5:40] = True
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
+    assert (found[~inside] == 1).all() and expected[inside].max() > 0
 
 
 def test_what_the_crf_gets():

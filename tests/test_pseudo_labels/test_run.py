@@ -223,9 +223,9 @@ def test_other_settings_are_refused(unbroken, tmp_path, classifier, call_tool):
 def test_the_way_out_of_a_refusal_works(make_run):
     root = make_run().folder.root
     with pytest.raises(ConfigError, match='other settings'):
-        make_run(generator__use_u0=False)
+        make_run(generator__background='class_map')
     shutil.rmtree(root)
-    assert make_run(generator__use_u0=False).folder.done() == set()
+    assert make_run(generator__background='class_map').folder.done() == set()
 
 
 def test_weights_of_another_network(make_run, classifier, tmp_path):

@@ -93,6 +93,23 @@ def threshold_background(attention: Tensor, background: Tensor, rel_threshold: f
     return torch.where(attention < threshold, 0, attention).masked_fill(background, 1)
 
 
+def background_class_map(features: UpsampledFeatures, weight: Tensor, background: Tensor) -> Tensor:
+    """Class map of the background class, in the place of u_0: the paper's "Y_crf w/o u_0" (Table 1).
+
+    Normalised like the class maps (Eq. 5), its region being the whole image.
+
+    Args:
+        features: The image's features.
+        weight: ``(D,)`` classifier weights of the background class.
+        background: ``(H, W)`` bool, True outside all boxes.
+
+    Returns:
+        ``(H, W)`` in [0, 1]; 1 outside boxes.
+    """
+    raw = features.project(weight[None])[0].relu_()
+    return torch.where(background, 1., raw / (raw.max() + 1e-12))
+
+
 def box_class_maps(features: UpsampledFeatures, weights: Tensor, boxes: Tensor, index: Tensor,
                    box_max: str = 'per_box') -> Tensor:
     """Class maps u_c (Eq. 5 and 6): activation maps divided by their maximum, 0 outside the class's boxes.

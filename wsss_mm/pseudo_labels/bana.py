@@ -11,6 +11,7 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.localization import (
     UpsampledFeatures,
     background_attention,
+    background_class_map,
     best_class,
     box_class_maps,
     box_masks,
@@ -40,7 +41,8 @@ class BANALabels(LabelGenerator):
         threshold_mode: ``'relative'`` to the image's maximum (published code) or ``'absolute'`` (paper).
         box_max: Class maps are divided by their maximum ``'per_box'`` (published code) or ``'per_class'`` (paper).
         unary_softmax: Softmax over the scores inside boxes before the CRF (published code); False concatenates (paper).
-        use_u0: False sets the background map to 0 inside boxes, the paper's "Y_crf w/o u_0".
+        background: ``'attention'`` is u_0; ``'class_map'`` puts the class map of the background class in its place, the
+            paper's "Y_crf w/o u_0".
         class_agnostic: For classes the classifier never saw (the paper's VOC-to-COCO): 1 - u_0 in each box stands for
             its class, in the smallest box where boxes overlap (the paper does not say), and the prototype of a class
             without a pixel in Y_crf is the mean feature weighted by that map.
@@ -48,20 +50,22 @@ class BANALabels(LabelGenerator):
         save_maps: Keep u_c and u_0 of each image for the report.
 
     Raises:
-        ConfigError: ``class_agnostic`` without u_0.
+        ConfigError: an unknown ``background``, or ``class_agnostic`` without u_0.
     """
 
     outputs = ('Y_crf', 'Y_ret')
 
     def __init__(self, refiner: dict, grid_size: int = 1, rel_threshold: float = .99, threshold_mode: str = 'relative',
-                 box_max: str = 'per_box', unary_softmax: bool = True, use_u0: bool = True,
+                 box_max: str = 'per_box', unary_softmax: bool = True, background: str = 'attention',
                  class_agnostic: bool = False, box_rounding: str = 'official', save_maps: bool = False) -> None:
-        if class_agnostic and not use_u0:
-            raise ConfigError('class_agnostic=True with use_u0=False: nothing is left to make maps from',
-                              fix='set one of the two')
+        if background not in ('attention', 'class_map'):
+            raise ConfigError(f'background={background!r}', expected="'attention' or 'class_map'")
+        if class_agnostic and background != 'attention':
+            raise ConfigError(f'class_agnostic=True with background={background!r}: the classifier knows no class to '
+                              'make maps of', fix="set background='attention'")
         self.refiner = TASK_UTILS.build(refiner)
         self.grid_size, self.rel_threshold, self.threshold_mode = grid_size, rel_threshold, threshold_mode
-        self.box_max, self.unary_softmax, self.use_u0 = box_max, unary_softmax, use_u0
+        self.box_max, self.unary_softmax, self.background = box_max, unary_softmax, background
         self.class_agnostic, self.box_rounding, self.save_maps = class_agnostic, box_rounding, save_maps
 
     def constants(self, model: Any) -> dict[str, Tensor]:
@@ -104,10 +108,12 @@ class BANALabels(LabelGenerator):
         norm = upsampled.norm()
 
         u_0 = background.float()
-        if self.use_u0 and background.any():
+        if self.background == 'class_map':
+            u_0 = background_class_map(upsampled, constants['weight'][0], background)
+        elif background.any():
             attention = background_attention(upsampled, background, self.grid_size, norm)
             u_0 = threshold_background(attention, background, self.rel_threshold, self.threshold_mode)
-        elif self.use_u0:
+        else:
             notes.append('no pixel outside the boxes: background attention set to 0 inside them')
 
         if self.class_agnostic:
