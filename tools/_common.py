@@ -21,6 +21,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a tool's main; a :class:`WSSSError` becomes one message and exit code 2."""
     from wsss_mm.errors import WSSSError
     from wsss_mm.requirements import check_requirements
+    # Pretrained weights named by URL are read by torch.hub, which would otherwise unpickle whatever they hold.
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH')]))
     try:
         check_requirements()

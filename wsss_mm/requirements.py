@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -31,6 +32,18 @@ def check_requirements(modules: Sequence[str] = ('torch', 'mmengine', 'mmcv', 'm
         commands += ['pip install "setuptools<81" wheel ninja', _MMCV + '   (compiles for about 13 minutes)']
     raise WSSSError(f'not installed: {", ".join(missing)}', expected='MMSegmentation 1.2 with its dependencies, or the '
                     'onedl- forks of all of them', fix='\n    '.join([*commands, 'or, in the repository: make env']))
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide a result, of either OpenMMLab lineage, as far as they are installed."""
+    found = {}
+    for name in ('wsss_mm', 'torch', 'numpy', 'opencv-python', 'pydensecrf', 'mmengine', 'mmcv', 'mmsegmentation',
+                 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:   # not installed, or run from the sources
+            continue
+    return found
 
 
 def _is_there(module: str) -> bool:

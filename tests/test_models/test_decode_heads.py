@@ -192,6 +192,14 @@ def test_a_batch_gives_what_single_images_give(config):
         torch.testing.assert_close(head(inputs), flipped)
 
 
+@all_heads
+def test_a_bare_map_is_a_backbones_only_one(config):
+    head, maps = build(config).eval(), features()
+    torch.testing.assert_close(head(maps[-1]), head((maps[-1],)))
+    found, expected = (head.loss(x, samples(), None) for x in (maps[-1], (maps[-1],)))
+    torch.testing.assert_close(found['loss_ce'], expected['loss_ce'])
+
+
 def test_ordinary_losses_see_the_first_label_map_alone():
     ordinary = dict(type='CrossEntropyLoss', avg_non_ignore=True)
     head, made = build(dict(LARGE_FOV, loss_decode=ordinary)), samples()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from wsss_mm.engine.stages import direct_prerequisites, product_of, training_set
 from wsss_mm.errors import WSSSError
 from wsss_mm.pseudo_labels.run import LabellingRun
 from wsss_mm.registry import HOOKS
+from wsss_mm.requirements import installed_versions
 
 
 def _bare(model: torch.nn.Module) -> torch.nn.Module:
@@ -47,10 +47,9 @@ class StageHook(Hook):
         torch.save(dict(state_dict=weights, meta=dict(iter=runner.iter, config=Path(cfg.filename or '').name)), buffer)
         sha256 = files.write_atomic(work_dir / 'final.pth', buffer.getvalue())
         settings = training_settings(cfg)
-        versions = {n: importlib.metadata.version(n) for n in ('wsss_mm', 'torch', 'mmengine')}
         files.write_json(work_dir / 'stage.json', dict(
-            settings=settings, hash=digest(settings), product=sha256, iterations=runner.iter, versions=versions,
-            inputs={p.key: product_of(p) for p in direct_prerequisites(cfg)}))
+            settings=settings, hash=digest(settings), product=sha256, iterations=runner.iter,
+            versions=installed_versions(),            inputs={p.key: product_of(p) for p in direct_prerequisites(cfg)}))
 
 
 @HOOKS.register_module()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +19,7 @@ from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import RunFolder
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
+from wsss_mm.requirements import installed_versions
 from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
 from wsss_mm.structures import ImageSample
 
@@ -57,7 +57,8 @@ class LabellingRun:
         self.num_workers = section.get('num_workers', 2)
         self.generator: LabelGenerator = TASK_UTILS.build(section.generator)
         self.dataset = DATASETS.build(section.dataset)
-        self.checkpoint, self.model = None, None
+        self.checkpoint: Path | None = None
+        self.model: Any = None
         if self.generator.needs_model:
             self.checkpoint = Path(checkpoint or Path(cfg.work_dir) / 'final.pth')
             self.model = load_model(cfg, self.checkpoint)
@@ -68,14 +69,8 @@ class LabellingRun:
         settings = settings_of(cfg, keys)
         if self.checkpoint:
             settings['checkpoint'] = file_sha256(self.checkpoint)
-        versions = {}
-        for name in ('wsss_mm', 'torch', 'numpy', 'mmengine', 'mmsegmentation', 'opencv-python', 'pydensecrf'):
-            try:
-                versions[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                continue
         return dict(hash=digest(settings), settings=settings, outputs=list(self.generator.outputs),
-                    config=plain(cfg.pseudo_labels), versions=versions,
+                    config=plain(cfg.pseudo_labels), versions=installed_versions(),
                     checkpoint=str(self.checkpoint) if self.checkpoint else None,
                     config_file=Path(cfg.filename).name if cfg.filename else None)
 

@@ -113,13 +113,14 @@ def _start_worker(generator: LabelGenerator, constants: dict, palette: list, roo
     import cv2
     cv2.setNumThreads(0)
     _job.update(generator=generator, constants=constants, palette=palette, root=root, rank=rank)
-    parent = multiprocessing.parent_process()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
-    def leave_with_parent() -> None:
-        # A killed parent cannot stop its pool; an orphan would wait for work for ever.
+
+def _leave_with_parent() -> None:
+    # A killed parent cannot stop its pool; an orphan would wait for work for ever.
+    if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
-    threading.Thread(target=leave_with_parent, daemon=True).start()
 
 
 def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:

@@ -84,8 +84,9 @@ class WeakDecodeHead(BaseDecodeHead):
         """The feature phi ``(N, channels, h, w)`` before the classifier."""
         raise NotImplementedError
 
-    def _feature(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        features = self._forward_feature(inputs)
+    def _feature(self, inputs: tuple[Tensor, ...] | Tensor) -> Tensor:
+        # Some of mmseg's backbones (MobileNetV2) give their only map bare; indexing would then pick an image.
+        features = self._forward_feature((inputs,) if isinstance(inputs, Tensor) else inputs)
         return features if self.dropout is None else self.dropout(features)
 
     def cls_seg(self, feat: Tensor) -> Tensor:
