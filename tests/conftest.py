@@ -113,13 +113,18 @@ def tool_environment() -> dict[str, str]:
 
 @pytest.fixture(scope='session')
 def run_line():
-    """Run a command in a process of its own."""
+    """Run a command in a process group of its own, of which nothing is left if it hangs."""
 
-    def run(line: list[str], cwd: Path, code: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(line, cwd=cwd, env=tool_environment(), capture_output=True, text=True, timeout=300,
-                              check=False)
-        assert done.returncode == code, f'{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
-        return done
+    def run(line: list[str], cwd: Path, code: int = 0) -> SimpleNamespace:
+        with subprocess.Popen(line, cwd=cwd, env=tool_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, start_new_session=True) as process:
+            try:
+                out, err = process.communicate(timeout=240)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        assert process.returncode == code, f'{line}\n{out[-3000:]}\n{err[-3000:]}'
+        return SimpleNamespace(stdout=out, stderr=err)
     return run
 
 
