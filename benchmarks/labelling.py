@@ -276,8 +276,8 @@ def main() -> None:
         for title, light, images, rounds in zip(('no trunk', 'VGG-16'), (True, False), args.images, args.rounds,
                                                 strict=True):
             run_rows(root, title, light, images, rounds)
-        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend) in separate processes at once. *Cores had*:\n'
-              'processor seconds per second, of all processes; where they stay the same, so must the rates above.')
+        print('\nThe dense CRF alone (3 classes, 10 iterations, PyTorch backend) in separate processes at once. *Cores '
+              'had*:\nprocessor seconds per second, of all processes; where they stay the same, so must the rates.')
         print_head(CRF_COLUMNS)
         crf_rows(6, args.rounds[0])
         large = alone(measure, root, 'large', 1, False)
