@@ -41,6 +41,13 @@ SEGMENTORS = [
     ('NAL', 'deeplabv2_toy', 'deeplabv2', 62.4),
     ('clean masks, cross-entropy', 'deeplabv2_clean_toy', 'deeplabv2_clean', None),
 ]
+# The differences that Table 3 is about, in points; a pair shares its world and its training seed.
+PAIRS = [
+    ('NAL', 'Y_crf, unreliable ignored'),
+    ('NAL', 'Y_crf, cross-entropy'),
+    ('Y_crf, cross-entropy', 'Y_crf, unreliable ignored'),
+    ('clean masks, cross-entropy', 'NAL'),
+]
 
 
 def call(log: Path, tool: str, *args: str) -> None:
@@ -68,7 +75,7 @@ def run_stage(log: Path, config: str, *, labels: bool = False) -> None:
             call(log, Path(line[1]).stem, *line[2:])
 
 
-def score_world(world: int, profile: str, segmentors: bool) -> dict:
+def score_world(world: int, profile: str, seeds: list[int]) -> dict:
     """All scores of one world."""
     from wsss_mm.datasets.toy_voc import TOY_CLASSES
     from wsss_mm.evaluation import evaluate_folder, evaluate_maps
@@ -83,7 +90,7 @@ def score_world(world: int, profile: str, segmentors: bool) -> dict:
         run_stage(log, f'configs/{config}.py', labels=True)
     ids = (data / 'ImageSets/Segmentation/train.txt').read_text().split()
     truth = data / 'SegmentationClass'
-    scores = {'labels': {}, 'segmentors': {}, 'auc': {}}
+    scores = {'labels': {}, 'auc': {}, 'segmentors': {}, 'more seeds': {}}
     for name, folder, _ in LABELS:
         scores['labels'][name] = evaluate_folder(base / folder, truth, ids, TOY_CLASSES).miou
     agree = evaluate_folder(base / 'bap/labels/Y_crf', truth, ids, TOY_CLASSES, agree_with=base / 'bap/labels/Y_ret')
@@ -96,10 +103,20 @@ def score_world(world: int, profile: str, segmentors: bool) -> dict:
              'pseudo_labels.generator.rel_threshold=0', 'pseudo_labels.generator.background=attention')
         found = evaluate_maps(out / 'maps', truth, data / 'Annotations', ids, TOY_CLASSES)
         scores['auc'][f'u_c {name}'], scores['auc'][f'A {name}'] = found['class_maps'], found['background']
-    for name, config, work_dir, _ in SEGMENTORS if segmentors else []:
+    for name, config, work_dir, _ in SEGMENTORS if seeds else []:
         run_stage(log, f'configs/bap/{config}.py')
         scores['segmentors'][name] = last_val(base / 'bap' / work_dir)
         print(f'world {world}: {name} {scores["segmentors"][name]:.2f}', flush=True)
+    paired = {name for pair in PAIRS for name in pair}
+    for seed in seeds[1:]:
+        for name, config, work_dir, _ in SEGMENTORS:
+            out = base / 'bap' / f'{work_dir}_seed{seed}'
+            if name in paired and not (out / 'stage.json').exists():
+                call(log, 'train', f'configs/bap/{config}.py', '--no-prerequisites', '--work-dir', str(out),
+                     '--cfg-options', f'randomness.seed={seed}')
+            if name in paired:
+                scores['more seeds'].setdefault(str(seed), {})[name] = last_val(out)
+                print(f'world {world}, seed {seed}: {name} {last_val(out):.2f}', flush=True)
     print(f'world {world}: {json.dumps(scores["labels"])}', flush=True)
     return scores
 
@@ -109,6 +126,18 @@ def last_val(work_dir: Path) -> float:
     found = [json.loads(line) for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
              for line in path.read_text().splitlines()]
     return [f['mIoU'] for f in found if 'mIoU' in f][-1]
+
+
+def differences(results: dict[int, dict]) -> list[str]:
+    """Rows of paired differences over worlds and training seeds."""
+    runs = [run for r in results.values() for run in (r['segmentors'], *r['more seeds'].values())]
+    lines = ['| | pairs | mean ± sd | smallest | largest |', '|---|---|---|---|---|']
+    for one, other in PAIRS:
+        gaps = [run[one] - run[other] for run in runs]
+        spread = statistics.stdev(gaps) if len(gaps) > 1 else float('nan')
+        lines.append(f'| {one} − {other} | {len(gaps)} | {statistics.mean(gaps):+.2f} ± {spread:.2f} | '
+                     f'{min(gaps):+.2f} | {max(gaps):+.2f} |')
+    return lines
 
 
 def table(results: dict[int, dict], segmentors: bool) -> str:
@@ -130,7 +159,8 @@ def table(results: dict[int, dict], segmentors: bool) -> str:
              '', '### Maps inside boxes, AUC', '', head, *rows('auc', {})]
     if segmentors:
         lines += ['', '### Segmentor, mIoU on val, one scale, no CRF', '', head,
-                  *rows('segmentors', {n: p for n, _, _, p in SEGMENTORS})]
+                  *rows('segmentors', {n: p for n, _, _, p in SEGMENTORS}),
+                  '', '### Differences between segmentors, points of mIoU', '', *differences(results)]
     share = [results[w]['unreliable share of pixels'] for w in worlds]
     lines += ['', 'Y_crf and Y_ret differ on ' + ' / '.join(f'{s:.1f}' for s in share) + ' % of the pixels.']
     return '\n'.join(lines) + '\n'
@@ -141,7 +171,8 @@ def main() -> None:
     parser.add_argument('--worlds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--profile', default='boxes', choices=['boxes', 'tags'])
     parser.add_argument('--jobs', type=int, default=2, help='worlds at a time')
-    parser.add_argument('--labels-only', action='store_true')
+    parser.add_argument('--seeds', type=int, nargs='*', default=[0, 1],
+                        help='training seeds of the segmentors: 0, then more for the differences; none: labels alone')
     parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
     args = parser.parse_args()
     choose_world(args.worlds[0], args.profile)
@@ -149,14 +180,15 @@ def main() -> None:
     run_stage(Path('work_dirs/pretrain.log'), 'configs/pretrain/textures_toy.py')
     n = len(args.worlds)
     with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
-        found = list(pool.map(score_world, args.worlds, [args.profile] * n, [not args.labels_only] * n))
+        found = list(pool.map(score_world, args.worlds, [args.profile] * n, [args.seeds] * n))
     results = dict(zip(args.worlds, found, strict=True))
     name = f'toy_{args.profile}'
     Path(args.out).mkdir(parents=True, exist_ok=True)
     Path(args.out, f'{name}.json').write_text(json.dumps(results, indent=1) + '\n')
-    text = table(results, not args.labels_only)
+    text = table(results, bool(args.seeds))
     Path(args.out, f'{name}.md').write_text(f'Made by `python benchmarks/toy_boxes.py --profile {args.profile} '
-                                            f'--worlds {" ".join(map(str, args.worlds))}`\n\n{text}')
+                                            f'--worlds {" ".join(map(str, args.worlds))} --seeds '
+                                            f'{" ".join(map(str, args.seeds))}`\n\n{text}')
     print(text)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 # How a thing is computed, not what comes out.
 _INDIFFERENT = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'out_dir', 'backend_args',
-                '_scope_'}
+                'labels_made_by', '_scope_'}
 
 
 def plain(value: Any) -> Any:
