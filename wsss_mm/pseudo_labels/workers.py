@@ -73,8 +73,8 @@ class LabelWorkers:
                     yield image_id, {}, [], error
                     continue
                 running[self._pool.submit(_label, image_id, sample, _arrays(features))] = image_id
-                if len(running) >= self._limit:
-                    yield from self._finished(running)
+                # What is done goes into the manifest at once; only a full queue makes the network wait.
+                yield from self._finished(running, timeout=None if len(running) >= self._limit else 0)
             while running:
                 yield from self._finished(running)
         except BrokenProcessPool:
@@ -90,8 +90,8 @@ class LabelWorkers:
             torch.set_num_threads(self._threads)
 
     @staticmethod
-    def _finished(running: dict[Future, str]) -> Iterator[tuple]:
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+    def _finished(running: dict[Future, str], timeout: float | None = None) -> Iterator[tuple]:
+        for future in wait(running, timeout=timeout, return_when=FIRST_COMPLETED).done:
             del running[future]
             yield future.result()
 
