@@ -142,7 +142,9 @@ def start_tool():
     def start(cwd: Path, name: str, *args: object) -> subprocess.Popen:
         started.append(subprocess.Popen(
             tool_line(name, *args), cwd=cwd, env=tool_environment(), stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, start_new_session=True))
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+            # A shell in the background hands down an ignored SIGINT, which no Ctrl-C would then reach.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)))
         return started[-1]
     yield start
     for process in started:

@@ -111,7 +111,7 @@ def test_interrupted_again_and_again_equals_unbroken(unbroken, tmp_path, content
         before = finished()
         process = start_tool(tmp_path, 'generate', *arguments, '--num-workers', num_workers)
         wait_until(lambda: finished() > before or process.poll() is not None, 'a first label')   # noqa: B023
-        time.sleep(moments.uniform(0, .2))
+        time.sleep(moments.uniform(0, .05))
         workers = children_of(process.pid)
         assert process.poll() is None and len(workers) >= 2 and finished() < 16
         kill(process.pid, number)
