@@ -47,3 +47,40 @@ optim_wrapper = dict(
     paramwise_cfg=dict(bias_lr_mult=2., bias_decay_mult=0., custom_keys={'decode_head': dict(lr_mult=10.)}))
 param_scheduler = [dict(type='PolyLR', power=.9, eta_min=0., by_epoch=False, begin=0, end=max_iters)]
 auto_scale_lr = dict(enable=False, base_batch_size=20)
+
+# ---- predictions on val as label maps, for the report; the CRF of the test, in worker processes
+pseudo_labels = dict(
+    out_dir=work_dir + '/predictions',
+    num_workers=8,
+    dataset=dict(
+        type='wsss_mm.WeakVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/val.txt', box_dir=None,
+        test_mode=True, pipeline=[dict(type='wsss_mm.LoadImage'), dict(type='wsss_mm.PackWeakInputs')]),
+    generator=dict(
+        type='wsss_mm.SegmentorLabels',
+        refiner=dict(
+            type='wsss_mm.DenseCRF', bilateral_weight=4, bilateral_xy=121, bilateral_rgb=5, gaussian_weight=3,
+            gaussian_xy=3, iterations=10)))
+
+# ---- table and HTML page after the last stage
+report = dict(
+    title='BANA on PASCAL VOC 2012: boxes in, DeepLab-V1 out',
+    out_dir=work_dir + '/report',
+    needs=[dict(run='labels')],
+    data_root=data_root, image_dir='JPEGImages', truth_dir='SegmentationClass', box_dir='Annotations', classes='voc',
+    splits=dict(train='ImageSets/Segmentation/train.txt', val='ImageSets/Segmentation/val.txt'),
+    paper_source='BANA (CVPR 2021), Tables 1 and 4',
+    rows=[
+        dict(name='Y_crf', labels=labels + '/Y_crf', paper=dict(train=78.7, val=79.2)),
+        dict(name='Y_ret', labels=labels + '/Y_ret', paper=dict(train=70.8, val=69.9)),
+        dict(name='DeepLab-V1 + NAL', labels=work_dir + '/predictions/labels', paper=dict(val=68.1))],
+    stations=[
+        ('weak labels', 'boxes', 'no mask is seen in training'),
+        ('classifier', 'BAPHead', 'background-aware pooling'),
+        ('localization', 'u_0, u_c', 'background attention, class maps'),
+        ('refinement', 'DenseCRF', 'Potts, 10 iterations'),
+        ('pseudo labels', 'Y_crf, Y_ret', 'differ where unreliable'),
+        ('segmentor', 'DeepLab-V1', 'noise-aware loss')],
+    protocol={'training seed': '0', 'test of the segmentor': 'scales .5, .75, 1, 1.5 with flips, then dense CRF'},
+    gallery=[
+        dict(row='Y_crf', split='train', worst=6, best=6, y_crf=labels + '/Y_crf', y_ret=labels + '/Y_ret'),
+        dict(row='DeepLab-V1 + NAL', split='val', worst=6, best=6, prediction=work_dir + '/predictions/labels')])

@@ -6,3 +6,4 @@ work_dir = 'work_dirs/voc/bap_gap/deeplabv2'
 train_dataloader = dict(dataset=dict(
     label_dirs=dict(seg_map=labels + '/Y_crf', seg_map_ret=labels + '/Y_ret'),
     labels_made_by='configs/bap/classifier_gap_voc.py'))
+pseudo_labels = report = None   # the parent's: they would go into the parent's folders

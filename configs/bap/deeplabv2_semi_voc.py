@@ -2,3 +2,4 @@
 _base_ = './deeplabv2_voc.py'
 work_dir = 'work_dirs/voc/bap/deeplabv2_semi'
 train_dataloader = dict(dataset=dict(mask_ann_file='ImageSets/Segmentation/train.txt'))
+pseudo_labels = report = None   # the parent's: they would go into the parent's folders

@@ -23,3 +23,25 @@ optim_wrapper = dict(
     paramwise_cfg=dict(_delete_=True, custom_keys={'decode_head': dict(lr_mult=10.)}))
 param_scheduler = [dict(type='PolyLR', power=.9, eta_min=0., by_epoch=False, begin=0, end=max_iters)]
 auto_scale_lr = dict(base_batch_size=10)
+pseudo_labels = dict(
+    out_dir=work_dir + '/predictions',
+    generator=dict(refiner=dict(bilateral_xy=67, bilateral_rgb=3, gaussian_xy=1)))
+labels = 'work_dirs/voc/bap/labels'
+report = dict(
+    title='BANA on PASCAL VOC 2012: boxes in, DeepLab-V2 out',
+    out_dir=work_dir + '/report',
+    paper_source='BANA (CVPR 2021), Table 1; supplement, Table 6 (ImageNet weights)',
+    rows=[
+        dict(name='Y_crf', labels=labels + '/Y_crf', paper=dict(train=78.7, val=79.2)),
+        dict(name='Y_ret', labels=labels + '/Y_ret', paper=dict(train=70.8, val=69.9)),
+        dict(name='DeepLab-V2 + NAL', labels=work_dir + '/predictions/labels', paper=dict(val=70.9))],
+    stations=[
+        ('weak labels', 'boxes', 'no mask is seen in training'),
+        ('classifier', 'BAPHead', 'background-aware pooling'),
+        ('localization', 'u_0, u_c', 'background attention, class maps'),
+        ('refinement', 'DenseCRF', 'Potts, 10 iterations'),
+        ('pseudo labels', 'Y_crf, Y_ret', 'differ where unreliable'),
+        ('segmentor', 'DeepLab-V2', 'noise-aware loss')],
+    gallery=[
+        dict(row='Y_crf', split='train', worst=6, best=6, y_crf=labels + '/Y_crf', y_ret=labels + '/Y_ret'),
+        dict(row='DeepLab-V2 + NAL', split='val', worst=6, best=6, prediction=work_dir + '/predictions/labels')])

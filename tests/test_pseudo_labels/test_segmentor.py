@@ -62,6 +62,28 @@ def test_refiner_gets_the_probabilities(segmentor):
 
 
 @torch.no_grad()
+def test_a_refiner_replaces_the_segmentors_own_crf():
+    """The workers' CRF gives what the segmentor's gives in the network's process, and never runs on top of it."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(
+        type='wsss_mm.MultiScaleSegmentor',
+        data_preprocessor=dict(type='wsss_mm.WeakSegDataPreProcessor', mean=[110.] * 3, std=[60.] * 3, bgr_to_rgb=True),
+        backbone=dict(type='wsss_mm.ToyNet'), decode_head=dict(type='wsss_mm.LargeFOVHead', in_channels=96,
+                                                                in_index=-1, num_classes=4),
+        test_cfg=ConfigDict(mode='whole', crf=CRF))).eval()
+    image = torch.randint(0, 255, (3, 48, 64), dtype=torch.uint8)
+    batch = model.data_preprocessor(dict(inputs=[image], data_samples=[
+        SegDataSample(metainfo=dict(ori_shape=(48, 64), img_shape=(48, 64)))]), False)
+    sample = ImageSample('a', image.flip(0).permute(1, 2, 0).numpy(), *[np.zeros(0)] * 3)
+    found = []
+    for generator in (SegmentorLabels(), SegmentorLabels(CRF), SegmentorLabels(dict(CRF, iterations=0))):
+        features = generator.extract(model, batch['inputs'], batch['data_samples'][0])
+        found.append(generator.label(sample, features, {}).labels['labels'])
+    own, refined, plain = found
+    assert (own == refined).all() and (own != plain).any()
+
+
+@torch.no_grad()
 def test_single_output_is_refused(segmentor):
     class Binary:
         def predict(self, inputs, data_samples):

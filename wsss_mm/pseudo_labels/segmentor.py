@@ -19,8 +19,9 @@ class SegmentorLabels(LabelGenerator):
     """Predictions of any mmseg segmentor, at the image's own size.
 
     Args:
-        refiner: Config of a refiner (dense CRF) for the class probabilities; None takes the prediction as it is. The
-            network's process then hands over one byte per pixel instead of all probabilities.
+        refiner: Config of a refiner (dense CRF) for the class probabilities, run in the worker processes; a CRF that
+            the segmentor has in its own ``test_cfg`` is then left out. None takes the prediction as it is, own CRF
+            included; the network's process then hands over one byte per pixel instead of all probabilities.
     """
 
     outputs = ('labels',)
@@ -36,7 +37,8 @@ class SegmentorLabels(LabelGenerator):
         Raises:
             ConfigError: a binary segmentor with a single output.
         """
-        found = model.predict(inputs, [copy.deepcopy(data_sample)])[0]
+        predict = getattr(model, 'predict_scores', model.predict) if self.refiner else model.predict
+        found = predict(inputs, [copy.deepcopy(data_sample)])[0]
         logits = found.seg_logits.data
         if len(logits) == 1:
             raise ConfigError('the segmentor has one output channel', expected='one channel per class, background '

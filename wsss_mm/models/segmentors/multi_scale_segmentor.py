@@ -80,13 +80,17 @@ class MultiScaleSegmentor(EncoderDecoder):
         Returns:
             Data samples with ``seg_logits`` and ``pred_sem_seg``.
         """
-        samples = super().predict(inputs, data_samples)
+        samples = self.predict_scores(inputs, data_samples)
         if self._refiner is not None:
             for sample, image in zip(samples, self._original_images(inputs, data_samples), strict=True):
                 probabilities = sample.seg_logits.data.detach().float().softmax(dim=0).cpu().numpy()
                 labels = self._refiner(image, probabilities).argmax(axis=0)[None]
                 sample.pred_sem_seg.data = torch.from_numpy(labels).to(inputs.device)
         return samples
+
+    def predict_scores(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
+        """:meth:`predict` without the CRF, for callers that refine elsewhere, as the labelling run's workers do."""
+        return super().predict(inputs, data_samples)
 
     @cached_property
     def _refiner(self) -> Any:
