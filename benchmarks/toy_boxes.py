@@ -24,8 +24,10 @@ sys.path.insert(0, str(ROOT))
 LABELS = [
     ('box fill', 'box_baselines/box_fill/labels', 65.4),
     ('GrabCut', 'box_baselines/grabcut/labels', 65.7),
-    ('GAP Y_crf', 'bap_gap/labels/Y_crf', 75.5),
-    ('BAP Y_crf w/o u_0', 'bap/labels_without_u0/Y_crf', 77.0),
+    ('GAP Y_crf, background zero', 'bap_gap/labels_zero/Y_crf', None),
+    ('BAP Y_crf, background zero', 'bap/labels_zero/Y_crf', None),
+    ('GAP Y_crf, background class map', 'bap_gap/labels/Y_crf', 75.5),
+    ('BAP Y_crf w/o u_0 (background class map)', 'bap/labels_without_u0/Y_crf', 77.0),
     ('BAP Y_crf', 'bap/labels/Y_crf', 78.7),
     ('BAP Y_ret', 'bap/labels/Y_ret', 70.8),
     ('GAP Y_crf with u_0', 'bap_gap/labels_u0/Y_crf', None),
@@ -86,7 +88,8 @@ def score_world(world: int, profile: str, seeds: list[int]) -> dict:
     data = ROOT / f'data/toy_voc/{profile}_world{world}'
     # Labels first, since every world shares the pretraining (made by the caller).
     for config in ('box_baselines/box_fill_toy', 'box_baselines/grabcut_toy', 'bap/classifier_toy',
-                   'bap/labels_without_u0_toy', 'bap/classifier_gap_toy', 'bap/labels_gap_u0_toy'):
+                   'bap/labels_without_u0_toy', 'bap/labels_zero_toy', 'bap/classifier_gap_toy',
+                   'bap/labels_gap_u0_toy', 'bap/labels_gap_zero_toy'):
         run_stage(log, f'configs/{config}.py', labels=True)
     ids = (data / 'ImageSets/Segmentation/train.txt').read_text().split()
     truth = data / 'SegmentationClass'

@@ -1,4 +1,4 @@
-# Variant: average pooling instead of BAP: no attention, and labels without u_0.
+# Variant: average pooling instead of BAP: no attention, and labels without u_0: the background's class map in its place.
 _base_ = './classifier_toy.py'
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:boxes}}{{$TOY_WORLD:0}}/bap_gap/classifier'
 model = dict(head=dict(attention=False))

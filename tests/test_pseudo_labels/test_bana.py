@@ -141,7 +141,7 @@ def test_class_agnostic_overlap_goes_to_the_smaller_box_in_any_order():
         assert (found == two.labels[output]).all()
     with pytest.raises(ConfigError, match='class_agnostic'):
         BANALabels(CRF, class_agnostic=True, background='class_map')
-    with pytest.raises(ConfigError, match="'attention' or 'class_map'"):
+    with pytest.raises(ConfigError, match="'class_map' or 'zero'"):
         BANALabels(CRF, background='none')
 
 
@@ -159,6 +159,8 @@ def test_class_map_of_the_background_in_place_of_u_0():
     inside[5:30, 5:40] = True
     np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
     assert (found[~inside] == 1).all() and expected[inside].max() > 0
+    zero = BANALabels(NO_CRF, background='zero', box_rounding='exact', save_maps=True).label(sample, features, constants)
+    assert (zero.maps.background == ~inside).all() and zero.notes == []
 
 
 def test_what_the_crf_gets():

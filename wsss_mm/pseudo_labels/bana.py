@@ -41,8 +41,8 @@ class BANALabels(LabelGenerator):
         threshold_mode: ``'relative'`` to the image's maximum (published code) or ``'absolute'`` (paper).
         box_max: Class maps are divided by their maximum ``'per_box'`` (published code) or ``'per_class'`` (paper).
         unary_softmax: Softmax over the scores inside boxes before the CRF (published code); False concatenates (paper).
-        background: ``'attention'`` is u_0; ``'class_map'`` puts the class map of the background class in its place, the
-            paper's "Y_crf w/o u_0".
+        background: Map of the background inside boxes. ``'attention'`` is u_0; ``'class_map'`` puts the class map of the
+            background class in its place, the paper's "Y_crf w/o u_0"; ``'zero'`` leaves the boxes to u_c alone.
         class_agnostic: For classes the classifier never saw (the paper's VOC-to-COCO): 1 - u_0 in each box stands for
             its class, in the smallest box where boxes overlap (the paper does not say), and the prototype of a class
             without a pixel in Y_crf is the mean feature weighted by that map.
@@ -58,8 +58,8 @@ class BANALabels(LabelGenerator):
     def __init__(self, refiner: dict, grid_size: int = 1, rel_threshold: float = .99, threshold_mode: str = 'relative',
                  box_max: str = 'per_box', unary_softmax: bool = True, background: str = 'attention',
                  class_agnostic: bool = False, box_rounding: str = 'official', save_maps: bool = False) -> None:
-        if background not in ('attention', 'class_map'):
-            raise ConfigError(f'background={background!r}', expected="'attention' or 'class_map'")
+        if background not in ('attention', 'class_map', 'zero'):
+            raise ConfigError(f'background={background!r}', expected="'attention', 'class_map' or 'zero'")
         if class_agnostic and background != 'attention':
             raise ConfigError(f'class_agnostic=True with background={background!r}: the classifier knows no class to '
                               'make maps of', fix="set background='attention'")
@@ -110,10 +110,10 @@ class BANALabels(LabelGenerator):
         u_0 = background.float()
         if self.background == 'class_map':
             u_0 = background_class_map(upsampled, constants['weight'][0], background)
-        elif background.any():
+        elif self.background == 'attention' and background.any():
             attention = background_attention(upsampled, background, self.grid_size, norm)
             u_0 = threshold_background(attention, background, self.rel_threshold, self.threshold_mode)
-        else:
+        elif self.background == 'attention':
             notes.append('no pixel outside the boxes: background attention set to 0 inside them')
 
         if self.class_agnostic:
