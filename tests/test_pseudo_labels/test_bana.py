@@ -159,7 +159,8 @@ def test_class_map_of_the_background_in_place_of_u_0():
     inside[5:30, 5:40] = True
     np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
     assert (found[~inside] == 1).all() and expected[inside].max() > 0
-    zero = BANALabels(NO_CRF, background='zero', box_rounding='exact', save_maps=True).label(sample, features, constants)
+    zero = BANALabels(NO_CRF, background='zero', box_rounding='exact', save_maps=True).label(
+        sample, features, constants)
     assert (zero.maps.background == ~inside).all() and zero.notes == []
 
 

@@ -41,8 +41,8 @@ class BANALabels(LabelGenerator):
         threshold_mode: ``'relative'`` to the image's maximum (published code) or ``'absolute'`` (paper).
         box_max: Class maps are divided by their maximum ``'per_box'`` (published code) or ``'per_class'`` (paper).
         unary_softmax: Softmax over the scores inside boxes before the CRF (published code); False concatenates (paper).
-        background: Map of the background inside boxes. ``'attention'`` is u_0; ``'class_map'`` puts the class map of the
-            background class in its place, the paper's "Y_crf w/o u_0"; ``'zero'`` leaves the boxes to u_c alone.
+        background: Map of the background inside boxes. ``'attention'`` is u_0; ``'class_map'`` puts the class map of
+            the background class in its place, the paper's "Y_crf w/o u_0"; ``'zero'`` leaves the boxes to u_c alone.
         class_agnostic: For classes the classifier never saw (the paper's VOC-to-COCO): 1 - u_0 in each box stands for
             its class, in the smallest box where boxes overlap (the paper does not say), and the prototype of a class
             without a pixel in Y_crf is the mean feature weighted by that map.
