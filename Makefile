@@ -52,8 +52,9 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/mypy wsss_mm
 
+# One thread: the toy's networks are small, and two threads beside another busy process are many times slower.
 demo: env
-	$(BIN)/python tools/train.py configs/bap/deeplabv2_toy.py
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/train.py configs/bap/deeplabv2_toy.py
 
 clean:
 	rm -rf work_dirs data build *.egg-info
