@@ -45,14 +45,10 @@ def draw(args: argparse.Namespace) -> int:
     from wsss_mm.datasets.toy_voc.writer import draw_toy_voc
     from wsss_mm.progress import Progress
     progress = Progress(0, f'drawing {args.root}')
-
-    def show(done: int, total: int) -> None:
-        progress.total = total
-        progress.step()
     if args.command == 'patches':
         draw_patches(args.root, args.profile, args.seed)
     else:
-        draw_toy_voc(args.root, args.profile, args.seed, dict(args.counts), show, args.workers)
+        draw_toy_voc(args.root, args.profile, args.seed, dict(args.counts), progress.show, args.workers)
         progress.finish()
     print(f'complete: {args.root}')
     return 0
@@ -72,11 +68,7 @@ def prepare_voc(args: argparse.Namespace) -> int:
             raise DataError('not there', file=folder, expected=f'{source}, unpacked',
                             fix=f'unpack it so that {folder} exists, or name its place with --root / --sbd')
     progress = Progress(0, 'converting SBD')
-
-    def show(done: int, total: int) -> None:
-        progress.total = total
-        progress.step()
-    convert_sbd(sbd, root, show)
+    convert_sbd(sbd, root, progress.show)
     progress.finish()
     print(f'train_aug: {len(build_train_aug(root, sbd))} ids')
     return check(args)

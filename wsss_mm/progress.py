@@ -33,6 +33,11 @@ class Progress:
             self._last = now
             self._print(end='' if self._tty else '\n')
 
+    def show(self, done: int, total: int) -> None:
+        """:meth:`step` as a callback for work that counts itself and knows its total only once it has begun."""
+        self.total = total
+        self.step()
+
     def finish(self) -> None:
         """Print the last line."""
         self._print(end='\n')

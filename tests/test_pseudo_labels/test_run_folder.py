@@ -8,7 +8,7 @@ from PIL import Image
 
 from wsss_mm.errors import ConfigError
 from wsss_mm.files import label_png, write_atomic
-from wsss_mm.pseudo_labels.run_folder import RunFolder
+from wsss_mm.pseudo_labels.run_folder import RunFolder, write_files
 
 DESCRIPTION = dict(hash='h', settings=dict(model='m', pseudo_labels='p'))
 
@@ -17,7 +17,7 @@ def fill(root, ids, rank=0, world_size=1):
     folder = RunFolder(root, DESCRIPTION, rank, world_size)
     for i in ids:
         if i not in folder.done():
-            folder.add(i, folder.write({f'Y/{i}.png': i.encode()}), [])
+            folder.add(i, write_files(folder.root, {f'Y/{i}.png': i.encode()}, folder.rank), [])
     return folder
 
 

@@ -106,8 +106,8 @@ def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
     elif run == 'data' and entry.get('kind') in _MARKERS and 'root' in entry:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
-                      expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|'voc', "
-                               'root=…)')
+                      expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|"
+                               "'patches'|'voc', root=…)")
 
 
 def direct_prerequisites(cfg: Mapping[str, Any]) -> list[Stage]:

@@ -59,10 +59,6 @@ class RunFolder:
         """Ids whose files are all there with the hashes that the manifest gives."""
         return set(self._done)
 
-    def write(self, result_files: dict[str, bytes]) -> dict[str, str]:
-        """Write one image's files; returns their hashes. Used from worker processes as well."""
-        return write_files(self.root, result_files, self.rank)
-
     def add(self, image_id: str, hashes: dict[str, str], notes: list[str]) -> None:
         """Add the manifest's line of one image whose files are written."""
         record = dict(id=image_id, files=hashes, notes=notes)
