@@ -10,6 +10,11 @@ box_pipeline = [
     dict(type='wsss_mm.LoadImage'),
     dict(type='wsss_mm.LoadWeakLabels'),
     dict(type='wsss_mm.PackWeakInputs')]
+# image tags alone, also where there are boxes
+tag_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadWeakLabels', boxes=False),
+    dict(type='wsss_mm.PackWeakInputs')]
 test_pipeline = [
     dict(type='wsss_mm.LoadImage'),
     dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),

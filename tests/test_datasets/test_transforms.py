@@ -68,6 +68,14 @@ def test_dataset_without_boxes_is_told(tiny_voc):
         dataset[0]
 
 
+def test_tags_alone(tiny_voc):
+    dataset = WeakVOCDataset('ImageSets/Segmentation/train.txt', str(tiny_voc.root),
+                             pipeline=[LoadImage(), LoadWeakLabels(boxes=False), PackWeakInputs()])
+    sample = dataset[1]['data_samples']
+    assert sample.gt_label.nonzero().flatten().tolist() == [11, 14]
+    assert set(sample.keys()) == {'gt_label'}
+
+
 def test_background_mask_equals_filling_box_by_box():
     random = np.random.default_rng(0)
     for size in ((1, 1), (7, 13), (50, 41)):

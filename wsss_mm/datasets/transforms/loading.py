@@ -39,22 +39,40 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadWeakLabels(BaseTransform):
-    """Turn a data info's instances into boxes, image tags and the definite background.
+    """Turn a data info's weak labels into image tags and, where there are any, boxes and the definite background.
 
-    Sets ``gt_bboxes`` (K, 4) float32, ``gt_bboxes_labels`` (K,) int64 class indices, ``gt_label`` (C,) float32
-    multi-hot tags of the whole image, and ``gt_bg_mask`` (H, W) uint8 in ``seg_fields``.
+    Sets ``gt_label`` (C,) float32 multi-hot tags of the whole image; with boxes also ``gt_bboxes`` (K, 4) float32,
+    ``gt_bboxes_labels`` (K,) int64 class indices and ``gt_bg_mask`` (H, W) uint8 in ``seg_fields``. An image whose
+    info names its ``supervision`` gets boxes if that is ``'boxes'`` and no other way.
+
+    Args:
+        boxes: False leaves boxes and background out even where the dataset reads annotations: methods that learn
+            from tags alone.
     """
+
+    def __init__(self, boxes: bool = True) -> None:
+        self.boxes = boxes
 
     def transform(self, results: dict) -> dict:
         """Load the labels.
 
         Raises:
-            ConfigError: the dataset reads no boxes.
-            DataError: the annotation is of another size than the image.
+            ConfigError: the dataset reads neither boxes nor tags.
+            DataError: the boxes are those of an image of another size.
         """
-        if 'instances' not in results:
-            raise ConfigError('the dataset gives no boxes', expected="box_dir='Annotations' in the dataset",
-                              fix='set box_dir, or take LoadWeakLabels out of the pipeline')
+        if 'img_labels' not in results:
+            raise ConfigError('the dataset gives neither boxes nor tags',
+                              expected="box_dir='Annotations', or tag_file='tags.json', in the dataset",
+                              fix='set one of them, or take LoadWeakLabels out of the pipeline')
+        tags = np.zeros(results['num_classes'] - 1, np.float32)
+        tags[results['img_labels']] = 1
+        results['gt_label'] = tags
+        supervision = results.get('supervision')
+        if (self.boxes and 'instances' in results) if supervision is None else supervision == 'boxes':
+            self._load_boxes(results)
+        return results
+
+    def _load_boxes(self, results: dict) -> None:
         size = tuple(results['ori_shape'][:2])
         annotated = tuple(results.get('ann_size', size))
         if annotated != size:
@@ -66,15 +84,11 @@ class LoadWeakLabels(BaseTransform):
         boxes = np.array([i['bbox'] for i in instances], np.float32).reshape(-1, 4)
         results['gt_bboxes'] = boxes
         results['gt_bboxes_labels'] = np.array([i['bbox_label'] for i in instances], np.int64)
-        tags = np.zeros(results['num_classes'] - 1, np.float32)
-        tags[results['img_labels']] = 1
-        results['gt_label'] = tags
         results['gt_bg_mask'] = background_mask(boxes, size)
         results['seg_fields'].append('gt_bg_mask')
-        return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(boxes={self.boxes})'
 
 
 def background_mask(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
