@@ -1,7 +1,8 @@
 """Pooling heads: from features to class scores, and to class maps."""
 
 from wsss_mm.models.heads.bap_head import BAPHead
-from wsss_mm.models.heads.base import BasePoolingHead
+from wsss_mm.models.heads.base import BasePoolingHead, present_pairs, stack_tags
 from wsss_mm.models.heads.gap_head import GAPHead
+from wsss_mm.models.heads.gmp_head import GMPHead
 
-__all__ = ['BAPHead', 'BasePoolingHead', 'GAPHead']
+__all__ = ['BAPHead', 'BasePoolingHead', 'GAPHead', 'GMPHead', 'present_pairs', 'stack_tags']

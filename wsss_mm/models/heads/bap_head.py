@@ -44,6 +44,8 @@ class BAPHead(BasePoolingHead):
         ConfigError: an unknown ``align_mode``.
     """
 
+    averages = True  # as a classifier of images; the loss pools otherwise
+
     def __init__(self, num_classes: int, in_channels: int, in_index: int = -1, grid_size: int = 4,
                  roi_size: Sequence[int] = (2, 2), attention: bool = True, background_queries: bool = True,
                  align_mode: str = 'official', min_bg_fraction: float = .125, min_visible: float = 0.,
@@ -61,9 +63,9 @@ class BAPHead(BasePoolingHead):
         self.min_visible = min_visible
         self.detach_attention = detach_attention
 
-    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+    def logits(self, feature_map: Tensor) -> Tensor:
         """Image logits ``(N, C)``: the largest value of each class map."""
-        return self.class_maps(feats).amax((2, 3))
+        return self.project(feature_map).amax((2, 3))
 
     def loss(self, feats: Sequence[Tensor], data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
         """Cross-entropy of the pooled boxes and the background queries, from ``gt_instances`` and ``gt_bg_mask``.

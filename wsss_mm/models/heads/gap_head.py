@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +13,8 @@ from wsss_mm.registry import MODELS
 class GAPHead(BasePoolingHead):
     """Image logit = mean of the class map."""
 
-    def forward(self, feats: Sequence[Tensor]) -> Tensor:
+    averages = True
+
+    def logits(self, feature_map: Tensor) -> Tensor:
         """Pools before the linear layer: the same by linearity, and h·w times cheaper."""
-        return F.linear(self.select(feats).mean((2, 3)), self.class_weights)
+        return F.linear(feature_map.mean((2, 3)), self.class_weights)
