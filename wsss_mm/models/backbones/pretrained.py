@@ -17,6 +17,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from wsss_mm.errors import CheckpointError
+from wsss_mm.models.backbones.mxnet_params import read_mxnet_params
 from wsss_mm.safe_loading import load_checkpoint_file
 
 StateDict = dict[str, Tensor]
@@ -26,15 +27,21 @@ def read_weights(checkpoint: str, prefix: str | None = None) -> StateDict:
     """Read a state dict.
 
     Args:
-        checkpoint: A local file, or anything mmengine's loader takes (``torchvision://…``, a URL).
+        checkpoint: A local file (``.pth``, or MXNet's ``.params``), or anything mmengine's loader takes
+            (``torchvision://…``, a URL).
         prefix: Take only the keys under this prefix and drop it, as in ``init_cfg=dict(prefix='backbone.')``.
 
     Raises:
         CheckpointError: unreadable, unsafe, or without any key under ``prefix``.
     """
-    loaded = (CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu') if '://' in checkpoint
-              else load_checkpoint_file(Path(checkpoint).expanduser()))
-    weights = {re.sub(r'^module\.', '', k): v for k, v in loaded.get('state_dict', loaded).items()}
+    loaded: dict[str, Any]
+    if '://' in checkpoint:
+        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    else:
+        path = Path(checkpoint).expanduser()
+        loaded = read_mxnet_params(path) if path.suffix == '.params' else load_checkpoint_file(path)
+    state: Any = loaded.get('state_dict', loaded)
+    weights = {re.sub(r'^module\.', '', k): v for k, v in state.items()}
     if prefix is None:
         return weights
     prefix = prefix.rstrip('.') + '.'
