@@ -1,5 +1,10 @@
 """Training signals beside the pooling head's own loss; see ``Objective`` for their interface."""
 
+from wsss_mm.models.objectives.attention_mining import AttentionMining
+from wsss_mm.models.objectives.attention_supervision import AttentionSupervision
 from wsss_mm.models.objectives.base import Objective, extra_pass, pass_state
+from wsss_mm.models.objectives.erasing_triplet import ErasingTriplet
+from wsss_mm.models.objectives.visual_words import VisualWords
 
-__all__ = ['Objective', 'extra_pass', 'pass_state']
+__all__ = ['AttentionMining', 'AttentionSupervision', 'ErasingTriplet', 'Objective', 'VisualWords', 'extra_pass',
+           'pass_state']
