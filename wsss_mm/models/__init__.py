@@ -1,4 +1,4 @@
-"""Networks: backbones, classifiers with their pooling heads and objectives, segmentors and their losses."""
+"""Networks: backbones, classifiers with their necks, pooling heads and objectives, segmentors and their losses."""
 
 from wsss_mm.models import (
     backbones,
@@ -7,9 +7,10 @@ from wsss_mm.models import (
     decode_heads,
     heads,
     losses,
+    necks,
     objectives,
     segmentors,
 )
 
-__all__ = ['backbones', 'classifiers', 'data_preprocessor', 'decode_heads', 'heads', 'losses', 'objectives',
-           'segmentors']
+__all__ = ['backbones', 'classifiers', 'data_preprocessor', 'decode_heads', 'heads', 'losses', 'necks',
+           'objectives', 'segmentors']

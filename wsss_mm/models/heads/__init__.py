@@ -4,5 +4,7 @@ from wsss_mm.models.heads.bap_head import BAPHead
 from wsss_mm.models.heads.base import BasePoolingHead, present_pairs, stack_tags
 from wsss_mm.models.heads.gap_head import GAPHead
 from wsss_mm.models.heads.gmp_head import GMPHead
+from wsss_mm.models.heads.gpp_head import GPPHead
+from wsss_mm.models.heads.hspp_head import HSPPHead
 
-__all__ = ['BAPHead', 'BasePoolingHead', 'GAPHead', 'GMPHead', 'present_pairs', 'stack_tags']
+__all__ = ['BAPHead', 'BasePoolingHead', 'GAPHead', 'GMPHead', 'GPPHead', 'HSPPHead', 'present_pairs', 'stack_tags']

@@ -28,8 +28,8 @@ class GMPHead(BasePoolingHead):
 
     averages = True
 
-    def __init__(self, *args: Any, on: str = 'features', **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, num_classes: int, in_channels: int, *, on: str = 'features', **options: Any) -> None:
+        super().__init__(num_classes, in_channels, **options)
         if on not in ('features', 'maps'):
             raise ConfigError(f'GMPHead: on={on!r}', expected="'features' or 'maps'")
         self.on = on
