@@ -1,10 +1,14 @@
-"""Scores of label maps and class maps against ground truth."""
+"""Scores of label maps, class maps and image tags against ground truth."""
 
+from wsss_mm.evaluation.class_map_metric import ClassMapMetric
 from wsss_mm.evaluation.class_sets import ClassSet, resolve_classes
 from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.files import read_boxes, read_ids, read_scored_map
 from wsss_mm.evaluation.folder import Scores, evaluate_folder
 from wsss_mm.evaluation.ranking import MapAUC, auc, evaluate_maps
+from wsss_mm.evaluation.tag_metric import TagMetric, average_precision
+from wsss_mm.evaluation.threshold_curve import ThresholdCurve, evaluate_class_maps
 
-__all__ = ['ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'auc', 'evaluate_folder', 'evaluate_maps',
-           'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes']
+__all__ = ['ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'TagMetric', 'ThresholdCurve', 'auc',
+           'average_precision', 'evaluate_class_maps', 'evaluate_folder', 'evaluate_maps', 'read_boxes', 'read_ids',
+           'read_scored_map', 'resolve_classes']
