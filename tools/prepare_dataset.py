@@ -5,6 +5,7 @@ Examples:
     python tools/prepare_dataset.py toy --root my_toy --counts train=100 val=40
     python tools/prepare_dataset.py patches --root data/toy_voc/patches_boxes --profile boxes --seed 100
     python tools/prepare_dataset.py voc --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
+    python tools/prepare_dataset.py coco --root data/coco --year 2014
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
 """
 
@@ -34,7 +35,13 @@ def parse_args() -> argparse.Namespace:
     voc = commands.add_parser('voc', help='convert SBD, build the train_aug list, check all')
     voc.add_argument('--root', default='data/VOCdevkit/VOC2012')
     voc.add_argument('--sbd', default='data/benchmark_RELEASE', help='SBD as unpacked (dataset/cls/*.mat below it)')
-    check = commands.add_parser('check', help='check counts, sizes, class ids and boxes of a folder in VOC\'s layout')
+    coco = commands.add_parser('coco', help='image tags and lists of COCO, 81-class masks from COCO-Stuff\'s pixelmaps')
+    coco.add_argument('--root', default='data/coco', help='holds annotations, train2014 and val2014')
+    coco.add_argument('--year', default='2014', choices=['2014'])
+    coco.add_argument('--stuff', help='pixelmaps of COCO-Stuff (default: <root>/stuffthingmaps)')
+    coco.add_argument('--workers', type=int, help='processes (default: all cores)')
+    check = commands.add_parser('check', help='check counts, sizes, class ids and boxes of a folder in VOC\'s layout, '
+                                'or the files of a prepared COCO')
     check.add_argument('--root', required=True)
     return parser.parse_args()
 
@@ -74,10 +81,29 @@ def prepare_voc(args: argparse.Namespace) -> int:
     return check(args)
 
 
+def prepare_coco(args: argparse.Namespace) -> int:
+    """Write tags and lists, convert the pixelmaps that are not yet converted, then check."""
+    from pathlib import Path
+
+    from wsss_mm.datasets.prepare_coco import convert_pixelmaps, write_lists
+    from wsss_mm.progress import Progress
+    root = Path(args.root)
+    for split, (images, empty) in write_lists(root).items():
+        print(f'{split}: {images} images, {empty} of them without any object: they stay in {split}.txt with empty tags'
+              + (', train_objects.txt is without them' if split == 'train' else ''))
+    progress = Progress(0, 'converting pixelmaps')
+    convert_pixelmaps(root, args.stuff or root / 'stuffthingmaps', progress.show, args.workers)
+    progress.finish()
+    return check(args)
+
+
 def check(args: argparse.Namespace) -> int:
     """Print what a check finds; 1 where something is missing or wrong."""
+    from pathlib import Path
+
+    from wsss_mm.datasets.prepare_coco import TAG_FILE, check_coco
     from wsss_mm.datasets.prepare_voc import check_voc
-    findings = check_voc(args.root)
+    findings = (check_coco if (Path(args.root) / TAG_FILE).is_file() else check_voc)(args.root)
     for finding in findings:
         print(f'- {finding}')
     print(f'{args.root}: ' + (f'{len(findings)} findings' if findings else 'complete, nothing wrong found'))
@@ -86,7 +112,7 @@ def check(args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = parse_args()
-    return dict(toy=draw, patches=draw, voc=prepare_voc, check=check)[args.command](args)
+    return dict(toy=draw, patches=draw, voc=prepare_voc, coco=prepare_coco, check=check)[args.command](args)
 
 
 if __name__ == '__main__':

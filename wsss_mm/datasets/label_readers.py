@@ -6,11 +6,13 @@ Each says which file and which field is wrong. They know nothing of datasets or 
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import mmengine.fileio as fileio
@@ -22,6 +24,7 @@ from wsss_mm.errors import ConfigError, DataError
 BOX_CONVENTIONS = ('official', 'exact')
 OUTSIDE_POLICIES = ('error', 'clip')
 IGNORED = 255
+_TAG_FORM = 'JSON of the form {"image id": ["class name", …], …}'
 _COLOUR_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
 # Everything Pillow raises on broken files; its decoders are not consistent.
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -209,3 +212,30 @@ def read_id_list(path: str | Path) -> list[str]:
         raise DataError('the split is empty', file=path, expected='one image id a line',
                         fix='check the path, or write the ids into it')
     return ids
+
+
+def read_tags(path: str | Path) -> dict[str, list[str]]:
+    """Read image tags, ``{image id: [class names]}``; an empty list stands for an image without any class.
+
+    Raises:
+        DataError: no such file, not JSON, of another form, or an image named twice.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=_each_once)
+    except (OSError, ValueError) as error:
+        raise DataError(f'not readable as image tags ({error})', file=path, expected=_TAG_FORM) from None
+    if not isinstance(found, dict):
+        raise DataError(f'holds a {type(found).__name__}', file=path, expected=_TAG_FORM)
+    for image_id, names in found.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f'image {image_id!r} has {json.dumps(names)[:80]}', file=path, expected=_TAG_FORM,
+                            fix='write the names of the classes, not their numbers')
+    return found
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f'{twice!r} is there twice')
+    return found

@@ -2,8 +2,8 @@
 
 from wsss_mm.datasets.transforms.colour import ColorJitter
 from wsss_mm.datasets.transforms.formatting import PackWeakInputs
-from wsss_mm.datasets.transforms.geometry import RandomCropWithBoxes, RandomScale
-from wsss_mm.datasets.transforms.loading import LoadImage, LoadLabelMaps, LoadWeakLabels
+from wsss_mm.datasets.transforms.geometry import RandomCropWithBoxes, RandomLongSide, RandomScale
+from wsss_mm.datasets.transforms.loading import LoadImage, LoadLabelMaps, LoadPrior, LoadWeakLabels
 
-__all__ = ['ColorJitter', 'LoadImage', 'LoadLabelMaps', 'LoadWeakLabels', 'PackWeakInputs', 'RandomCropWithBoxes',
-           'RandomScale']
+__all__ = ['ColorJitter', 'LoadImage', 'LoadLabelMaps', 'LoadPrior', 'LoadWeakLabels', 'PackWeakInputs',
+           'RandomCropWithBoxes', 'RandomLongSide', 'RandomScale']

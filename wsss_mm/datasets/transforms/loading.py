@@ -12,6 +12,9 @@ from wsss_mm.datasets.label_readers import IGNORED, read_image, read_label_map
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.registry import TRANSFORMS
 
+_GREY_TO_PRIOR = np.rint(np.arange(256) * (254 / 255)).astype(np.uint8)
+_LABELS_TO_PRIOR = np.array([0, *[254] * 254, IGNORED], np.uint8)
+
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
@@ -123,7 +126,8 @@ class LoadLabelMaps(BaseTransform):
     """Load label maps (ground truth or pseudo labels) and check size and ids.
 
     ``gt_seg_map`` is read from ``seg_map_path``, ``gt_seg_map_ret`` from ``seg_map_ret_path``; both come into
-    ``seg_fields``, so that all transforms treat them alike.
+    ``seg_fields``, so that all transforms treat them alike. An image whose info names its ``supervision`` gets them
+    if that is ``'masks'`` and no other way.
 
     Args:
         keys: Names in the results.
@@ -143,22 +147,27 @@ class LoadLabelMaps(BaseTransform):
             ConfigError: the dataset names no such map.
             DataError: unreadable, of another size than the image, or with ids outside the class set.
         """
-        for key in self.keys:
+        for key in self.keys if results.get('supervision', 'masks') == 'masks' else ():
             path_key = f'{key[3:]}_path'
             if path_key not in results:
                 raise ConfigError(f'the dataset gives no {path_key} for {key}',
                                   expected=f'label_dirs=dict({key[3:]}=…), or data_prefix=dict(seg_map_path=…)')
             labels = read_label_map(results[path_key], self.backend_args)
-            if 'ori_shape' in results and labels.shape != tuple(results['ori_shape'][:2]):
-                raise DataError('label map of {} x {} pixels (height x width) for an image of {} x {}'.format(
-                    *labels.shape, *results['ori_shape'][:2]), file=results[path_key],
-                    expected='the size of the image', fix='make the label map from this very image')
+            _check_size('label map', labels, results, results[path_key])
             results[key] = _checked_ids(labels, results, results[path_key])
             results['seg_fields'].append(key)
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(keys={self.keys}, backend_args={self.backend_args})'
+
+
+def _check_size(what: str, found: np.ndarray, results: dict, path: str) -> None:
+    size = tuple(results.get('ori_shape', found.shape)[:2])
+    if found.shape != size:
+        raise DataError(f'{what} of {found.shape[0]} x {found.shape[1]} pixels (height x width) for an image of '
+                        f'{size[0]} x {size[1]}', file=path, expected='the size of the image',
+                        fix=f'make the {what} from this very image')
 
 
 def _checked_ids(labels: np.ndarray, results: dict, path: str) -> np.ndarray:
@@ -180,3 +189,52 @@ def _checked_ids(labels: np.ndarray, results: dict, path: str) -> np.ndarray:
                         expected=f'0 … {int(np.flatnonzero(table >= 0)[-2])}, and {IGNORED} for ignored pixels',
                         fix='give the dataset all its classes, or map the ids')
     return labels if mapping is None else table.astype(np.uint8)[labels]
+
+
+@TRANSFORMS.register_module()
+class LoadPrior(BaseTransform):
+    """Load a class-agnostic foreground prior: ``gt_prior`` (H, W) uint8 in ``seg_fields``.
+
+    0…254 are the prior times 254, 255 means unknown, which is also what crops pad with.
+
+    Args:
+        kind: ``'saliency'`` reads an 8-bit grey picture, white foreground; ``'labels'`` a label map, whose classes
+            become 254, background 0, and ignored pixels stay 255.
+        backend_args: MMEngine's file backend.
+
+    Raises:
+        ConfigError: unknown kind.
+    """
+
+    def __init__(self, kind: str = 'saliency', backend_args: dict | None = None) -> None:
+        if kind not in ('saliency', 'labels'):
+            raise ConfigError(f'kind is {kind!r}', expected="'saliency' or 'labels'")
+        self.kind = kind
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Set ``gt_prior``.
+
+        Raises:
+            ConfigError: the dataset names no priors.
+            DataError: unreadable, coloured, or of another size than the image.
+        """
+        if 'prior_path' not in results:
+            raise ConfigError('the dataset gives no prior_path for gt_prior', expected='prior_dir=… in the dataset')
+        path = results['prior_path']
+        if self.kind == 'labels':
+            labels = read_label_map(path, self.backend_args)
+            prior = cv2.LUT(labels, _LABELS_TO_PRIOR)
+        else:
+            colours = read_image(path, self.backend_args)
+            if (colours != colours[..., :1]).any():
+                raise DataError('is coloured', file=path, expected='a grey saliency map, white foreground',
+                                fix="kind='labels' reads label maps")
+            prior = cv2.LUT(np.ascontiguousarray(colours[..., 0]), _GREY_TO_PRIOR)
+        _check_size('prior', prior, results, path)
+        results['gt_prior'] = prior
+        results['seg_fields'].append('gt_prior')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(kind={self.kind!r}, backend_args={self.backend_args})'
