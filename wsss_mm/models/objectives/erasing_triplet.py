@@ -12,8 +12,10 @@ from torch import Tensor
 
 from wsss_mm.errors import ConfigError
 from wsss_mm.models.heads.base import full_precision, stack_tags
+from wsss_mm.models.objectives.attention import check_option
 from wsss_mm.models.objectives.base import Objective, extra_pass
 from wsss_mm.models.objectives.triplet import (
+    DISTANCES,
     attract_loss,
     embed,
     erasing_mask,
@@ -75,14 +77,12 @@ class ErasingTriplet(Objective):
                  min_hard: float = 4, detach_mask: bool = False, norm: str = 'eval', begin: int = 0,
                  init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(begin=begin, init_cfg=init_cfg)
-        distances = ('l1', 'l2', 'mse')
         for name, value, known in (
                 ('masked', masked, ('soft', 'rigid')), ('embedding', embedding, ('gpp', 'cam')),
                 ('anchor_region', anchor_region, ('low', 'full')), ('normalize', normalize, ('peak', 'vector', 'none')),
-                ('attract_distance', attract_distance, distances), ('repel_distance', repel_distance, distances),
+                ('attract_distance', attract_distance, DISTANCES), ('repel_distance', repel_distance, DISTANCES),
                 ('norm', norm, ('eval', 'train'))):
-            if value not in known:
-                raise ConfigError(f'ErasingTriplet: {name}={value!r}', expected=' or '.join(map(repr, known)))
+            check_option(f'ErasingTriplet: {name}', value, known)
         if not attract_weight and not repel_weight:
             raise ConfigError('ErasingTriplet: attract_weight and repel_weight are both 0', fix='remove the objective')
         self.attract_weight, self.repel_weight, self.margin = attract_weight, repel_weight, margin

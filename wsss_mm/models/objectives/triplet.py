@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_mm.errors import ConfigError
 from wsss_mm.models.heads.base import full_precision, present_pairs
+from wsss_mm.models.objectives.attention import check_option
 
+DISTANCES = ('l1', 'l2', 'mse')
 _EPS = 1e-5
 
 
@@ -118,14 +119,11 @@ def distances(first: Tensor, second: Tensor, kind: str) -> Tensor:
     Raises:
         ConfigError: another ``kind``.
     """
+    check_option('distance', kind, DISTANCES)
     difference = first - second
     if kind == 'l1':
         return difference.abs().mean(1)
-    if kind == 'l2':
-        return difference.square().sum(1)
-    if kind == 'mse':
-        return difference.square().mean(1)
-    raise ConfigError(f'distance={kind!r}', expected="'l1', 'l2' or 'mse'")
+    return difference.square().sum(1) if kind == 'l2' else difference.square().mean(1)
 
 
 def attract_loss(anchor: Tensor, positive: Tensor, distance: str = 'l1') -> Tensor:

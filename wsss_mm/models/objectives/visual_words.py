@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wsss_mm.errors import ConfigError
 from wsss_mm.models.heads.base import full_precision, select_map, stack_tags
+from wsss_mm.models.objectives.attention import check_option
 from wsss_mm.models.objectives.base import Objective
 from wsss_mm.registry import MODELS
 
@@ -74,8 +75,7 @@ def word_histogram(probabilities: Tensor, valid: Tensor | None = None, kind: str
     Raises:
         ConfigError: another ``kind``.
     """
-    if kind not in ('sum', 'mean'):
-        raise ConfigError(f'hist={kind!r}', expected="'sum' or 'mean'")
+    check_option('hist', kind, ('sum', 'mean'))
     if valid is None:
         return probabilities.sum((2, 3)) if kind == 'sum' else probabilities.mean((2, 3))
     total = torch.where(valid[:, None], probabilities, 0).sum((2, 3))
@@ -148,11 +148,9 @@ class VisualWords(Objective):
                  ignore_padding: bool = False, w2i_weight: float = 1., word_weight: float = 1.,
                  decorrelation: float = 0., init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
-        for name, value, good, expected in (('num_words', num_words, num_words >= 1, '1 or more'),
-                                            ('tau', tau, tau > 0, 'a positive number'),
-                                            ('hist', hist, hist in ('sum', 'mean'), "'sum' or 'mean'")):
-            if not good:
-                raise ConfigError(f'VisualWords: {name}={value!r}', expected=expected)
+        check_option('VisualWords: hist', hist, ('sum', 'mean'))
+        if num_words < 1 or tau <= 0:
+            raise ConfigError(f'VisualWords: num_words={num_words}, tau={tau}', expected='1 or more; above 0')
         self.in_index, self.tau, self.hist, self.detach_features = in_index, tau, hist, detach_features
         self.ignore_zero, self.ignore_padding = ignore_zero, ignore_padding
         self.w2i_weight, self.word_weight, self.decorrelation = w2i_weight, word_weight, decorrelation
