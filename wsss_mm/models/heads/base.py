@@ -105,7 +105,7 @@ class BasePoolingHead(BaseModule):
         """
         image, label = pairs.unbind(1)
         if self.averages:
-            weights = self.class_weights[label] / feature_map[0, 0].numel()
+            weights = self.class_weights[label] / feature_map.shape[2:].numel()
             return weights if create_graph else weights.detach()
         with torch.enable_grad(), torch.autocast(feature_map.device.type, enabled=False):
             # 1/(h·w) of a weight is at the lower end of float16.
