@@ -2,7 +2,10 @@
 
 from wsss_mm.pseudo_labels.bana import BANALabels
 from wsss_mm.pseudo_labels.baselines import BoxFillLabels, GrabCutLabels
+from wsss_mm.pseudo_labels.class_map_labels import ClassMapLabels
 from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.saved_map_labels import SavedMapLabels
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
-__all__ = ['BANALabels', 'BoxFillLabels', 'GrabCutLabels', 'LabelGenerator', 'SegmentorLabels']
+__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'GrabCutLabels', 'LabelGenerator', 'SavedMapLabels',
+           'SegmentorLabels']

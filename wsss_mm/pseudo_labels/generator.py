@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from wsss_mm.structures import ImageSample, LabelResult
@@ -25,7 +27,15 @@ class LabelGenerator(ABC):
     needs_model: bool = True
 
     def constants(self, model: Any) -> dict[str, Tensor]:
-        """Tensors of the trained model that every image needs (classifier weights); sent to each worker once."""
+        """Tensors that every image needs (classifier weights), sent to each worker once.
+
+        Args:
+            model: The trained model; None where the generator needs none.
+        """
+        return {}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of what else decides the labels, by name; a run whose inputs have changed is refused by them."""
         return {}
 
     def extract(self, model: Any, inputs: Tensor, data_sample: Any) -> dict[str, Tensor]:
@@ -40,6 +50,21 @@ class LabelGenerator(ABC):
             CPU float32 tensors for :meth:`label`.
         """
         return {}
+
+    def extract_batch(self, model: Any, images: Sequence[np.ndarray], inputs: Tensor, data_samples: Sequence[Any]
+                      ) -> list[dict[str, Tensor]]:
+        """Run the network on images of one size; here one by one.
+
+        Args:
+            model: The trained model in eval mode; gradients are off.
+            images: N of ``(H, W, 3)`` uint8 RGB, the images' own size.
+            inputs: ``(N, 3, H', W')`` as the model's data preprocessor gives it.
+            data_samples: N of ``SegDataSample``.
+
+        Returns:
+            For each image what :meth:`extract` returns.
+        """
+        return [self.extract(model, inputs[i:i + 1], sample) for i, sample in enumerate(data_samples)]
 
     @abstractmethod
     def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from wsss_mm.config_hash import digest, plain, settings_of
 from wsss_mm.errors import CheckpointError, ConfigError, describe_error
@@ -23,15 +24,18 @@ from wsss_mm.requirements import installed_versions
 from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
 from wsss_mm.structures import ImageSample
 
+_EXIF_ORIENTATION = 0x0112
+
 
 class LabellingRun:
     """Labels every image of a dataset as ``cfg.pseudo_labels`` says.
 
-    ``pseudo_labels`` holds ``out_dir``, ``dataset`` (with a test pipeline), ``generator`` and ``num_workers``; for a
-    generator that needs a model also ``cfg.model`` and a checkpoint. The network runs in this process, one image at
-    a time at its own size; maps, CRF and files are made by ``num_workers`` processes of one thread each behind a
-    bounded queue, so memory does not grow with the dataset. The files do not depend on the number of workers or
-    ranks, on the order or on interruptions.
+    ``pseudo_labels`` holds ``out_dir``, ``dataset`` (with a test pipeline), ``generator``, ``num_workers`` and
+    ``batch_size``; for a generator that needs a model also ``cfg.model`` and a checkpoint. The network runs in this
+    process, on up to ``batch_size`` (1) images of one size at a time, unpadded; maps, CRF and files are made by
+    ``num_workers`` processes of one thread each behind a bounded queue, so memory does not grow with the dataset.
+    The batches are those of the whole list, whatever is done already or another rank's, so the files do not depend
+    on the number of workers or ranks, on the order or on interruptions.
 
     Args:
         cfg: The whole config.
@@ -55,6 +59,9 @@ class LabellingRun:
         section = cfg.pseudo_labels
         self.device, self.rank, self.world_size = device, rank, world_size
         self.num_workers = section.get('num_workers', 2)
+        self.batch_size = section.get('batch_size', 1)
+        if self.batch_size < 1:
+            raise ConfigError(f'pseudo_labels.batch_size={self.batch_size}', file=cfg.filename, expected='1 or more')
         self.generator: LabelGenerator = TASK_UTILS.build(section.generator)
         self.dataset = DATASETS.build(section.dataset)
         self.checkpoint: Path | None = None
@@ -69,6 +76,7 @@ class LabellingRun:
         settings = settings_of(cfg, keys)
         if self.checkpoint:
             settings['checkpoint'] = file_sha256(self.checkpoint)
+        settings.update(self.generator.fingerprint())
         return dict(hash=digest(settings), settings=settings, outputs=list(self.generator.outputs),
                     config=plain(cfg.pseudo_labels), versions=installed_versions(),
                     checkpoint=str(self.checkpoint) if self.checkpoint else None,
@@ -80,19 +88,21 @@ class LabellingRun:
         Returns:
             ``complete`` (of all ranks), ``labelled`` and ``skipped`` counts and ``failures`` (text per image id).
         """
-        ids = [self.dataset.get_data_info(i)['img_id'] for i in range(len(self.dataset))]
-        mine = range(self.rank, len(ids), self.world_size)
+        infos = [self.dataset.get_data_info(i) for i in range(len(self.dataset))]
+        ids = [info['img_id'] for info in infos]
+        batches = size_batches([info['img_path'] for info in infos], 1 if self.model is None else self.batch_size)
+        mine = batches[self.rank::self.world_size]
         done = self.folder.done()
-        todo = [i for i in mine if ids[i] not in done]
+        total = sum(map(len, mine))
+        todo = {i for batch in mine for i in batch if ids[i] not in done}
         failures: dict[str, str] = {}
-        progress = Progress(len(mine), f'labels → {self.folder.root}', done=len(mine) - len(todo))
-        constants = {}
+        progress = Progress(total, f'labels → {self.folder.root}', done=total - len(todo))
         if self.model is not None:
             self.model.to(self.device).eval()
-            constants = {k: v.detach().float().cpu() for k, v in self.generator.constants(self.model).items()}
+        constants = {k: v.detach().float().cpu() for k, v in self.generator.constants(self.model).items()}
         palette = self.dataset.metainfo['palette']
         with LabelWorkers(self.generator, constants, palette, self.folder.root, self.rank, self.num_workers) as workers:
-            for image_id, hashes, notes, error in workers.map(self._samples(todo, ids)):
+            for image_id, hashes, notes, error in workers.map(self._samples(mine, todo, ids)):
                 if error:
                     failures[image_id] = error
                 else:
@@ -100,25 +110,87 @@ class LabellingRun:
                 progress.step(failed=bool(error))
         progress.finish()
         complete = self.folder.finish(ids, failures)
-        return dict(complete=complete, labelled=len(todo) - len(failures), skipped=len(mine) - len(todo),
+        return dict(complete=complete, labelled=len(todo) - len(failures), skipped=total - len(todo),
                     failures=failures)
 
-    @torch.no_grad()
-    def _samples(self, todo: list[int], ids: list[str]) -> Iterator[tuple[str, Any, Any, str | None]]:
+    def _samples(self, batches: Iterable[Sequence[int]], todo: set[int], ids: list[str]
+                 ) -> Iterator[tuple[str, Any, Any, str | None]]:
         """Yield ``(id, ImageSample, features, None)``, or ``(id, None, None, error)`` for an image that fails."""
-        for i in todo:
-            try:
-                data = self.dataset.prepare_data(i)
-                sample = image_sample(ids[i], data)
-                features = {}
-                if self.model is not None:
-                    batch = self.model.data_preprocessor(
-                        dict(inputs=[data['inputs']], data_samples=[data['data_samples']]), False)
-                    features = self.generator.extract(self.model, batch['inputs'], batch['data_samples'][0])
-            except Exception as error:   # one bad image never stops a run
-                yield ids[i], None, None, describe_error(error)
-            else:
-                yield ids[i], sample, features, None
+        for batch in batches:
+            if todo.isdisjoint(batch):
+                continue
+            loaded: dict[int, dict] = {}
+            for i in batch:
+                try:
+                    data = self.dataset.prepare_data(i)
+                    loaded[i] = dict(data, sample=image_sample(ids[i], data))
+                except Exception as error:   # one bad image never stops a run
+                    if i in todo:
+                        yield ids[i], None, None, describe_error(error)
+            for i, features in self._features(batch, loaded):
+                if i in todo and isinstance(features, str):
+                    yield ids[i], None, None, features
+                elif i in todo:
+                    yield ids[i], loaded[i]['sample'], features, None
+
+    def _features(self, batch: Sequence[int], loaded: dict[int, dict]) -> list[tuple[int, dict | str]]:
+        """Features of the images that could be loaded, or the error of each."""
+        if self.model is None or not loaded:
+            return [(i, {}) for i in loaded]
+        # Another image stands in for one that failed: in a smaller batch, sums may be rounded otherwise.
+        stand_in = next(iter(loaded.values()))
+        try:
+            features = self._extract([loaded.get(i, stand_in) for i in batch])
+            return [(i, f) for i, f in zip(batch, features, strict=True) if i in loaded]
+        except Exception as error:
+            if len(batch) == 1:
+                return [(batch[0], describe_error(error))]
+        # Out of the handler: the error would keep the batch's memory.
+        return [found for i in loaded for found in self._features([i], {i: loaded[i]})]
+
+    @torch.no_grad()
+    def _extract(self, batch: list[dict]) -> list[dict[str, Tensor]]:
+        inputs = self.model.data_preprocessor(dict(
+            inputs=[data['inputs'] for data in batch],
+            data_samples=[data['data_samples'] for data in batch]), False)
+        return self.generator.extract_batch(self.model, [data['sample'].image for data in batch], inputs['inputs'],
+                                            inputs['data_samples'])
+
+
+def size_batches(paths: Sequence[str], batch_size: int) -> list[list[int]]:
+    """Divide images into batches of one size each, reading no more of them than their headers.
+
+    Args:
+        paths: Image files, in the order of the list.
+        batch_size: Largest batch.
+
+    Returns:
+        Numbers of the images, ascending within a batch; the batches are ordered by their first image. A file that is
+        no image has a batch of its own.
+    """
+    if batch_size == 1:
+        return [[i] for i in range(len(paths))]
+    batches: list[list[int]] = []
+    open_batches: dict[tuple[int, int] | None, list[int]] = {}
+    for i, path in enumerate(paths):
+        size = image_size(path)
+        batch = open_batches.get(size)
+        if batch is None or len(batch) == batch_size or size is None:
+            batch = open_batches[size] = []
+            batches.append(batch)
+        batch.append(i)
+    return batches
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width as an image is read, its EXIF orientation applied; None where it has none to read."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            return (width, height) if turned else (height, width)
+    except Exception:   # whatever it is, reading the image will say
+        return None
 
 
 def image_sample(image_id: str, data: dict[str, Any]) -> ImageSample:

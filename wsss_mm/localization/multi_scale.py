@@ -1,0 +1,188 @@
+"""Class maps of an image at several sizes and mirrored, merged into one per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
+from PIL import Image
+from torch import Tensor
+
+from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.localization.localizer import Localizer
+from wsss_mm.registry import TASK_UTILS
+from wsss_mm.structures import ClassMaps
+
+_CHOICES = dict(relu=('before', 'after'), flip_fusion=('sum', 'max'), scale_fusion=('sum', 'max'),
+                normalize=('max', 'minmax', 'none'), output=('full', 'quarter'))
+
+
+@TASK_UTILS.register_module()
+class MultiScale:
+    """Runs a localizer on an image at several scales, plain and mirrored, and merges what it finds.
+
+    It has two halves, since labelling is divided between the network's process and worker processes:
+    :meth:`raw_maps` runs the network, once per scale for all images and their mirror images; :meth:`merge` is the
+    rest, on the maps of one image and the classes present alone. Images are resized as uint8 by Pillow's bicubic
+    filter (which averages where it shrinks, as cv2 and PyTorch do not) to ``round(H·s) x round(W·s)``.
+
+    As published: IRN (also AdvCAM, RIB, W-OoD) the defaults; AEFT ``relu='after', align16=False``; VWE
+    ``flip_fusion='max'``.
+
+    Args:
+        localizer: Config of a :class:`Localizer`, or one.
+        scales: Sizes of the network input relative to the image.
+        flip: Run on the mirrored image too.
+        flip_fusion: How plain and mirrored map become one, ``'sum'`` or ``'max'``.
+        scale_fusion: How the scales become one, ``'sum'`` or ``'max'``.
+        relu: ``'before'`` or ``'after'`` the maps are enlarged.
+        normalize: ``'max'``: each class by ``max + eps``; ``'minmax'``: from its minimum to its maximum, likewise;
+            ``'none'``: left as they are, not in [0, 1].
+        eps: Keeps a map without a positive value at 0.
+        output: ``'full'``, the image's size, or ``'quarter'``, ``ceil(H/4) x ceil(W/4)``, a sixteenth of the memory.
+        align16: Enlarge to the next multiples of 16 and crop at the bottom right (published, where maps have stride
+            16); False enlarges to the image's size. Concerns ``'full'`` alone.
+
+    Raises:
+        ConfigError: a choice that there is not, or a scale that is not positive.
+    """
+
+    def __init__(self, localizer: dict | Localizer, scales: Sequence[float] = (1., .5, 1.5, 2.), flip: bool = True,
+                 flip_fusion: str = 'sum', scale_fusion: str = 'sum', relu: str = 'before', normalize: str = 'max',
+                 eps: float = 1e-5, output: str = 'full', align16: bool = True) -> None:
+        self._merging = dict(flip_fusion=flip_fusion, scale_fusion=scale_fusion, relu=relu, normalize=normalize,
+                             output=output)
+        for name, value in self._merging.items():
+            if value not in _CHOICES[name]:
+                raise ConfigError(f'MultiScale: {name}={value!r}', expected=f'one of {", ".join(_CHOICES[name])}')
+        if not len(scales) or min(scales) <= 0:
+            raise ConfigError(f'MultiScale: scales={tuple(scales)}', expected='one or more numbers above 0')
+        self.localizer: Localizer = TASK_UTILS.build(localizer) if isinstance(localizer, dict) else localizer
+        self.scales, self.flip, self.eps, self.align16 = tuple(scales), flip, eps, align16
+
+    @torch.no_grad()
+    def raw_maps(self, model: Any, images: Sequence[np.ndarray], tags: Tensor) -> list[list[Tensor]]:
+        """The network's half.
+
+        Per scale one forward of N·2 images, so per image ``2·Σs²`` times the network's cost at the image's size.
+
+        Args:
+            model: The classifier in eval mode; its own data preprocessor normalises.
+            images: N of ``(H, W, 3)`` uint8 RGB, all of one size.
+            tags: ``(N, C)`` bool, the classes present.
+
+        Returns:
+            For each image, for each scale ``(K, F, h, w)`` float32 on the CPU: its K classes, ascending, and F = 2
+            with the map of the mirrored image, not mirrored back.
+
+        Raises:
+            DataError: images of different sizes, or not uint8.
+            ConfigError: tags of another number of classes, or a data preprocessor that pads or does not normalise.
+        """
+        if len({image.shape for image in images}) != 1 or images[0].dtype != np.uint8:
+            raise DataError(f'images of the shapes {sorted({image.shape for image in images})}, {images[0].dtype}',
+                            expected='(H, W, 3) uint8, all of one size', fix='hand them over size by size')
+        if tags.shape[1] != model.head.num_classes:
+            raise ConfigError(f'images with tags of {tags.shape[1]} classes, the classifier has '
+                              f'{model.head.num_classes}', expected='the data set that it was trained on')
+        tags, counts = tags.bool(), tags.bool().sum(1).tolist()
+        found: list[list[Tensor]] = [[] for _ in images]
+        for scale in self.scales:
+            inputs = _normalised(model, [_resized(image, scale) for image in images])
+            passes = 1 + self.flip
+            if self.flip:
+                inputs = torch.cat([inputs, inputs.flip(3)])
+            maps = self.localizer.maps(model, inputs, tags.to(inputs.device).repeat(passes, 1)).float().cpu()
+            by_pair = maps.unflatten(0, (passes, -1)) if len(maps) else maps.new_zeros(passes, *maps.shape)
+            for own, part in zip(found, by_pair.transpose(0, 1).split(counts), strict=True):
+                own.append(part)
+        return found
+
+    def merge(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
+        """The workers' half: the maps of one image, ``(K, H', W')`` float32; see :func:`merge_maps`."""
+        return merge_maps(raw, height, width, **self._merging, eps=self.eps, align16=self.align16)
+
+    def class_maps(self, model: Any, images: Sequence[np.ndarray], tags: Tensor,
+                   image_ids: Sequence[str] | None = None) -> list[ClassMaps]:
+        """Class maps of a few images, both halves in one.
+
+        Args:
+            model, images, tags: As in :meth:`raw_maps`.
+            image_ids: Default: their numbers.
+
+        Returns:
+            One per image.
+        """
+        ids = [str(i) for i in range(len(images))] if image_ids is None else image_ids
+        height, width = images[0].shape[:2]
+        return [ClassMaps(image_id, (present.nonzero().flatten() + 1).cpu().numpy(),
+                          self.merge(raw, height, width).numpy(), height, width)
+                for image_id, present, raw in zip(ids, tags, self.raw_maps(model, images, tags), strict=True)]
+
+
+def merge_maps(raw: Sequence[Tensor], height: int, width: int, flip_fusion: str = 'sum', scale_fusion: str = 'sum',
+               relu: str = 'before', normalize: str = 'max', eps: float = 1e-5, output: str = 'full',
+               align16: bool = True) -> Tensor:
+    """Mirror back, enlarge (bilinear, corners not aligned), fuse and normalise the maps of one image.
+
+    With ``relu='before'`` the two maps of a scale are fused at their own size and enlarged once:
+    K·H·W per scale, which the result costs anyway; ``'after'`` enlarges both.
+
+    Args:
+        raw: Per scale ``(K, F, h, w)``, F = 2 where the second map is that of the mirrored image.
+        height, width: The image's size.
+        flip_fusion, scale_fusion, relu, normalize, eps, output, align16: As of :class:`MultiScale`.
+
+    Returns:
+        ``(K, H', W')``, the image's size or a quarter of it.
+    """
+    size = target = (height, width)
+    if output == 'quarter':
+        size = target = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
+    elif align16:
+        target = (-(-height // 16) * 16, -(-width // 16) * 16)
+    scales = [_enlarged(maps, target, relu, flip_fusion) for maps in raw]
+    merged = _fused(torch.stack(scales), scale_fusion, 0)[:, :size[0], :size[1]]
+    if normalize == 'none':
+        return merged
+    low = merged.amin((1, 2), keepdim=True) if normalize == 'minmax' else 0
+    return (merged - low) / (merged.amax((1, 2), keepdim=True) - low + eps)
+
+
+def _enlarged(maps: Tensor, target: tuple[int, int], relu: str, flip_fusion: str) -> Tensor:
+    maps = torch.cat([maps[:, :1], maps[:, 1:].flip(3)], 1)
+    if relu == 'before':
+        maps = _fused(maps.relu(), flip_fusion, 1)[:, None]
+    if len(maps):                                # interpolate refuses an empty batch
+        maps = F.interpolate(maps, target, mode='bilinear', align_corners=False)
+    else:
+        maps = maps.new_zeros(0, 1, *target)
+    return maps[:, 0] if relu == 'before' else _fused(maps.relu(), flip_fusion, 1)
+
+
+def _fused(maps: Tensor, how: str, dim: int) -> Tensor:
+    return maps.sum(dim) if how == 'sum' else maps.amax(dim)
+
+
+def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+    height, width = (max(1, round(n * scale)) for n in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _normalised(model: Any, images: list[np.ndarray]) -> Tensor:
+    """RGB images of one size -> ``(N, 3, h, w)`` as the model's own data preprocessor makes it."""
+    bgr = [torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy()) for image in images]
+    inputs = model.data_preprocessor(dict(inputs=bgr, data_samples=[BaseDataElement() for _ in bgr]), False)['inputs']
+    expected = (len(images), 3, *images[0].shape[:2])
+    if not isinstance(inputs, Tensor) or tuple(inputs.shape) != expected or not inputs.is_floating_point():
+        got = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ConfigError(f'the data preprocessor makes {got} of images {expected}',
+                          expected='a normalised tensor of the same size, unpadded',
+                          fix='use a SegDataPreProcessor, without size or size_divisor in its test_cfg')
+    return inputs
