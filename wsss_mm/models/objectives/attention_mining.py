@@ -42,7 +42,8 @@ class AttentionMining(Objective):
             weights say. ``'attention_only'``: it reaches the weights through the mask alone.
         norm: Of the masked pass, see :func:`~wsss_mm.models.objectives.base.pass_state`.
         chunk: Run the masked pass in parts of so many images and again in the backward pass, so that the memory of
-            one part suffices. With ``norm='train'`` it would update the running statistics twice.
+            one part suffices. The second run finds statistics that ``norm='train'``, here or in a later objective,
+            has moved.
 
     Raises:
         ConfigError: another ``score``, ``update`` or ``norm``.

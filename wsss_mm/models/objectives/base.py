@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
@@ -73,18 +73,22 @@ def pass_state(module: nn.Module, norm: str = 'eval', frozen: bool = False) -> I
     if norm not in ('eval', 'train'):
         raise ConfigError(f'norm={norm!r}', expected="'eval' or 'train'")
     # Instances of mmcv's own SyncBN are no _BatchNorm; the statistics are what they all share.
-    norms = [m for m in module.modules() if norm == 'eval' and m.training
-             and isinstance(getattr(m, 'running_mean', None), Tensor)]
+    norms: list[tuple[nn.Module, Any, Any]] = [
+        (m, m.running_mean, m.running_var) for m in module.modules()
+        if norm == 'eval' and m.training and isinstance(getattr(m, 'running_mean', None), Tensor)]
     weights = [p for p in module.parameters() if frozen and p.requires_grad]
     try:
-        for layer in norms:
+        for layer, mean, variance in norms:
             layer.training = False
+            # Backward reads the statistics again, and torch does not notice that a later pass in 'train' moved them.
+            layer.running_mean, layer.running_var = mean.clone(), variance.clone()
         for weight in weights:
             weight.requires_grad_(False)
         yield
     finally:
-        for layer in norms:
+        for layer, mean, variance in norms:
             layer.training = True
+            layer.running_mean, layer.running_var = mean, variance
         for weight in weights:
             weight.requires_grad_(True)
 
