@@ -22,7 +22,9 @@ _EPS = 1e-5
 def min_max_norm(maps: Tensor) -> Tensor:
     """Maps ``(..., h, w)`` stretched to [0, 1), each by itself; a constant map becomes 0."""
     maps = full_precision(maps)
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
+    # By index: the gradients of amin and amax compare every pixel with the extremum.
+    pixels = maps.flatten(-2)
+    low, high = (extremum.values[..., None, None] for extremum in (pixels.min(-1), pixels.max(-1)))
     return F.relu(maps - low - _EPS) / (high - low + _EPS)
 
 
