@@ -139,7 +139,7 @@ class RandomCropWithBoxes(BaseTransform):
             inner.append(slice(first, stop))
             outer.append(slice(first - start, stop - start))
         target = np.empty(self.crop_size + source.shape[2:], source.dtype)
-        if max(corner) > 0:
+        if any(length < side for length, side in zip(source.shape, self.crop_size, strict=False)):
             target[...] = fill
         target[tuple(inner)] = source[tuple(outer)]
         return target
