@@ -1,0 +1,221 @@
+"""Image tags on toy VOC: class maps of all tag methods and their ablations over several worlds, the shipped configs.
+
+Every row is one training of a shipped config, at most with single options changed, and one labelling run; class maps
+are scored at every background threshold. Resumable: finished stages are kept, so the same command goes on.
+
+Example:
+    python benchmarks/toy_image_tags.py --worlds 0 1 2 --jobs 2
+    python benchmarks/toy_image_tags.py --worlds 0 --rows GAP GPP
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+class Row(NamedTuple):
+    """One classifier.
+
+    Attributes:
+        config: Below configs/, without `_toy.py`.
+        options: Changes to it.
+        paper: mIoU, precision, recall of the paper's seeds on VOC train; None where it gives none.
+    """
+
+    config: str
+    options: tuple[str, ...] = ()
+    paper: tuple[float | None, float | None, float | None] = (None, None, None)
+
+
+ROWS = {
+    'GAP': Row('cam/classifier', paper=(48.3, None, None)),
+    'GMP': Row('cam/classifier', ('model.head.type=wsss_mm.GMPHead',)),
+    'GAP + visual words': Row('vwe/classifier', ('model.head._delete_=True', 'model.head.type=wsss_mm.GAPHead',
+                                                 'model.head.num_classes=6', 'model.head.in_channels=96'),
+                              (51.1, None, None)),
+    'HSPP': Row('hspp/classifier', paper=(50.6, None, None)),
+    'HSPP + visual words (VWE)': Row('vwe/classifier', paper=(52.9, None, None)),
+    'GPP': Row('gpp/classifier', paper=(54.2, 66.5, 75.6)),
+    'AEFT': Row('aeft/classifier', paper=(56.0, 68.4, 76.3)),
+    'GAIN': Row('gain/classifier'),
+    'GAIN_ext, masks': Row('gain/classifier_ext_p'),
+    'GAIN_ext, boxes': Row('gain/classifier_ext_b'),
+    'GAIN_ext, masks and boxes': Row('gain/classifier_ext_pb'),
+    '2 x 2 alone': Row('gpp/classifier', ('model.head.bins=[2]',), (49.9, None, None)),
+    '4 x 4 alone': Row('gpp/classifier', ('model.head.bins=[4]',), (51.6, None, None)),
+    '8 x 8 alone': Row('gpp/classifier', ('model.head.bins=[8]',), (52.9, None, None)),
+    '16 x 16 alone': Row('gpp/classifier', ('model.head.bins=[16]',), (53.1, None, None)),
+    'average of four': Row('gpp/classifier', ('model.head.aggregate=average',), (53.3, None, None)),
+    'gated, fine to coarse': Row('gpp/classifier', ('model.head.bins=[16,8,4,2]',), (51.3, None, None)),
+    'attract alone': Row('aeft/classifier', ('model.objectives.0.repel_weight=0',), (54.9, 66.6, 77.2)),
+    'repel alone': Row('aeft/classifier', ('model.objectives.0.attract_weight=0',), (54.6, None, None)),
+    'triplet on class maps (direct)': Row('aeft/classifier', ('model.objectives.0.embedding=cam',),
+                                          (54.7, None, None)),
+    'e_A instead of e_AL': Row('aeft/classifier', ('model.objectives.0.anchor_region=full',), (54.1, None, None)),
+    'rigid': Row('aeft/classifier', ('model.objectives.0.masked=rigid', 'model.objectives.0.repel_weight=0'),
+                 (53.4, 65.1, 76.1)),
+}
+TABLES = {
+    'All methods': ['GAP', 'GMP', 'HSPP', 'HSPP + visual words (VWE)', 'GPP', 'AEFT', 'GAIN', 'GAIN_ext, masks',
+                    'GAIN_ext, boxes', 'GAIN_ext, masks and boxes'],
+    'VWE, Table 1': ['GAP', 'GAP + visual words', 'HSPP', 'HSPP + visual words (VWE)'],
+    'AEFT, Table 1': ['GAP', '2 x 2 alone', '4 x 4 alone', '8 x 8 alone', '16 x 16 alone', 'average of four',
+                      'gated, fine to coarse', 'GPP'],
+    'AEFT, Table 2': ['GPP', 'attract alone', 'repel alone', 'triplet on class maps (direct)', 'e_A instead of e_AL',
+                      'AEFT'],
+    'AEFT, Table 3': ['GPP', 'rigid', 'attract alone', 'AEFT'],
+}
+# The paper's claims, in points of mIoU; a pair shares its world and its seed.
+PAIRS = [('GPP', 'GAP'), ('AEFT', 'GPP'), ('HSPP', 'GAP'), ('HSPP + visual words (VWE)', 'HSPP'), ('GAIN', 'GAP'),
+         ('GAIN_ext, masks', 'GAIN'), ('attract alone', 'rigid')]
+
+
+def choose_world(world: int) -> None:
+    """Let the configs, here and in the tools called from here, speak of one world."""
+    os.environ.update(TOY_WORLD=str(world), TOY_PROFILE='tags', OMP_NUM_THREADS='1')
+    os.chdir(ROOT)
+
+
+def call(log: Path, tool: str, *args: str) -> None:
+    """Run one of the project's tools; its output goes to a log."""
+    with open(log, 'a') as stream:
+        done = subprocess.run([sys.executable, f'tools/{tool}.py', *args], stdout=stream, stderr=subprocess.STDOUT,
+                              check=False)
+    if done.returncode:
+        raise RuntimeError(f'{tool} {" ".join(args)} failed; see {log}')
+
+
+def run_before(log: Path, config: str) -> None:
+    """Run what a config stands on."""
+    from wsss_mm.engine import stages
+    for stage in stages.in_order(stages.direct_prerequisites(stages.load_config(config))):
+        if stages.why_incomplete(stage):
+            line = stages.command(stage, ROOT / 'tools')
+            call(log, Path(line[1]).stem, *line[2:])
+
+
+def score_row(world: int, name: str) -> dict:
+    """Train one row in one world and score its class maps."""
+    choose_world(world)
+    row = ROWS[name]
+    slug = ''.join(c if c.isalnum() else '_' for c in name).lower()
+    base = ROOT / f'work_dirs/toy_tags{world}/image_tags/{slug}'
+    base.mkdir(parents=True, exist_ok=True)
+    if (base / 'scores.json').is_file():
+        return json.loads((base / 'scores.json').read_text())
+    log, config = base / 'log.txt', f'configs/{row.config}_toy.py'
+    options = row.options
+    if not (base / 'classifier/stage.json').exists():
+        call(log, 'train', config, '--no-prerequisites', '--work-dir', str(base / 'classifier'),
+             *(('--cfg-options', *options) if options else ()))
+    call(log, 'generate', config, '--checkpoint', str(base / 'classifier/final.pth'), '--out-dir', str(base / 'labels'),
+         '--cfg-options', 'pseudo_labels.num_workers=0',
+         'pseudo_labels.dataset.ann_file=ImageSets/Segmentation/train.txt', *options)
+    found = score_maps(base / 'labels/maps', world)
+    found['seconds'] = training_seconds(base / 'classifier')
+    (base / 'scores.json').write_text(json.dumps(found))
+    return found
+
+
+def score_maps(maps: Path, world: int) -> dict:
+    """Best threshold and scores there; what Otsu's threshold gives."""
+    from wsss_mm.datasets.toy_voc import TOY_CLASSES
+    from wsss_mm.evaluation import evaluate_class_maps
+    from wsss_mm.pseudo_labels.auto_threshold import choose_threshold, score_histogram
+    data = ROOT / f'data/toy_voc/tags_world{world}'
+    ids = (data / 'ImageSets/Segmentation/train.txt').read_text().split()
+    curve = evaluate_class_maps(maps, data / 'SegmentationClass', ids, TOY_CLASSES)
+    scores, best = curve.scores(), curve.best()
+    otsu = choose_threshold(*score_histogram(maps, ids), 'otsu')
+    found = {k: 100 * float(scores[k][best]) for k in ('miou', 'precision', 'recall', 'f1')}
+    return dict(found, threshold=float(curve.thresholds[best]), otsu=otsu,
+                otsu_miou=100 * float(scores['miou'][curve.nearest(otsu)]))
+
+
+def training_seconds(work_dir: Path) -> float:
+    """Wall time of the iterations that mmengine logged."""
+    lines = [json.loads(line) for path in sorted(work_dir.glob('*/vis_data/scalars.json'))
+             for line in path.read_text().splitlines()]
+    times = [line['time'] for line in lines if 'time' in line]
+    return statistics.mean(times) * lines[-1]['step'] if times else float('nan')
+
+
+def mean_sd(values: list[float], digits: int = 1) -> str:
+    """Mean and standard deviation."""
+    spread = statistics.stdev(values) if len(values) > 1 else float('nan')
+    return f'{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}'
+
+
+def table(results: dict[str, dict[int, dict]]) -> str:
+    """The Markdown tables of the rows that every world has."""
+    worlds = sorted(set.intersection(*(set(r) for r in results.values())))
+    lines = []
+    for title, names in TABLES.items():
+        lines += [f'### {title}', '', f'| | mIoU, worlds {" / ".join(map(str, worlds))} | mean ± sd | precision | recall '
+                  '| threshold | with Otsu\'s threshold | paper, VOC train: mIoU, precision, recall |',
+                  '|---|---|---|---|---|---|---|---|']
+        for name in (n for n in names if n in results):
+            runs = [results[name][w] for w in worlds]
+            paper = ' / '.join('–' if v is None else str(v) for v in ROWS[name].paper)
+            lines.append(
+                f'| {name} | {" / ".join(f"{r["miou"]:.1f}" for r in runs)} | {mean_sd([r["miou"] for r in runs])} | '
+                f'{statistics.mean(r["precision"] for r in runs):.1f} | '
+                f'{statistics.mean(r["recall"] for r in runs):.1f} | '
+                f'{statistics.mean(r["threshold"] for r in runs):.2f} | '
+                f'{statistics.mean(r["otsu_miou"] for r in runs):.1f} | {paper} |')
+        lines.append('')
+    lines += ['### Differences, points of mIoU', '', '| | ' + ' | '.join(f'world {w}' for w in worlds) +
+              ' | mean ± sd | paper |', '|---' * (len(worlds) + 3) + '|']
+    for one, other in (p for p in PAIRS if set(p) <= set(results)):
+        gaps = [results[one][w]['miou'] - results[other][w]['miou'] for w in worlds]
+        papers = ROWS[one].paper[0], ROWS[other].paper[0]
+        if {one, other} == {'GPP', 'GAP'}:
+            papers = ROWS[one].paper[0], 48.4   # AEFT's own baseline
+        paper = '–' if None in papers else f'{papers[0] - papers[1]:+.1f}'   # type: ignore[operator]
+        lines.append(f'| {one} − {other} | ' + ' | '.join(f'{g:+.1f}' for g in gaps) + f' | {mean_sd(gaps)} | {paper} |')
+    gaps = [r['miou'] - r['otsu_miou'] for rows in results.values() for r in rows.values()]
+    lines += ['', f"Otsu's threshold, which needs no ground truth, loses {mean_sd(gaps)} points against the best one over "
+              f'{len(gaps)} runs (largest {max(gaps):.1f}).']
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--worlds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), metavar='ROW')
+    parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, one thread each')
+    parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
+    args = parser.parse_args()
+    for world in args.worlds:   # shared by all rows, so made before any
+        choose_world(world)
+        Path('work_dirs').mkdir(exist_ok=True)
+        for name in args.rows:
+            run_before(Path('work_dirs/image_tags.log'), f'configs/{ROWS[name].config}_toy.py')
+    results: dict[str, dict[int, dict]] = {}
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+        jobs = {pool.submit(score_row, world, name): (name, world) for name in args.rows for world in args.worlds}
+        for job in as_completed(jobs):
+            name, world = jobs[job]
+            results.setdefault(name, {})[world] = job.result()
+            print(f'world {world}, {name}: {json.dumps(job.result())}', flush=True)
+    results = {name: results[name] for name in args.rows}
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    Path(args.out, 'toy_image_tags.json').write_text(json.dumps(results, indent=1) + '\n')
+    text = table(results)
+    Path(args.out, 'toy_image_tags.md').write_text(
+        f'Made by `python benchmarks/toy_image_tags.py --worlds {" ".join(map(str, args.worlds))}`\n\n{text}')
+    print(text)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,21 @@
+# Toy VOC for methods that learn from image tags: profile `tags`, unless TOY_PROFILE says otherwise.
+data_root = 'data/toy_voc/{{$TOY_PROFILE:tags}}_world{{$TOY_WORLD:0}}'
+toy_data = dict(run='data', kind='toy', root=data_root, profile='{{$TOY_PROFILE:tags}}', seed=int('{{$TOY_WORLD:0}}'))
+crop_size = (96, 96)
+data_preprocessor = dict(
+    type='wsss_mm.WeakSegDataPreProcessor', mean=[110., 110., 110.], std=[60., 60., 60.], bgr_to_rgb=True,
+    pad_val=0, seg_pad_val=255, size=crop_size)
+tag_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadWeakLabels', boxes=False),
+    dict(type='wsss_mm.PackWeakInputs')]
+test_pipeline = [
+    dict(type='wsss_mm.LoadImage'),
+    dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
+    dict(type='wsss_mm.PackWeakInputs')]
+# for segmentation configs: val_dataloader = test_dataloader = {{_base_.segmentation_val}}
+segmentation_val = dict(
+    batch_size=1, num_workers=1, persistent_workers=True, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='wsss_mm.ToyVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/val.txt', box_dir=None,
+        pipeline=test_pipeline, test_mode=True))
