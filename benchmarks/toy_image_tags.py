@@ -167,12 +167,10 @@ def table(results: dict[str, dict[int, dict]]) -> str:
         for name in (n for n in names if n in results):
             runs = [results[name][w] for w in worlds]
             paper = ' / '.join('–' if v is None else str(v) for v in ROWS[name].paper)
-            lines.append(
-                f'| {name} | {" / ".join(f"{r["miou"]:.1f}" for r in runs)} | {mean_sd([r["miou"] for r in runs])} | '
-                f'{statistics.mean(r["precision"] for r in runs):.1f} | '
-                f'{statistics.mean(r["recall"] for r in runs):.1f} | '
-                f'{statistics.mean(r["threshold"] for r in runs):.2f} | '
-                f'{statistics.mean(r["otsu_miou"] for r in runs):.1f} | {paper} |')
+            columns = {key: [run[key] for run in runs] for key in runs[0]}
+            means = [statistics.mean(columns[key]) for key in ('precision', 'recall', 'threshold', 'otsu_miou')]
+            lines.append(f'| {name} | {" / ".join(f"{v:.1f}" for v in columns["miou"])} | {mean_sd(columns["miou"])} | '
+                         f'{means[0]:.1f} | {means[1]:.1f} | {means[2]:.2f} | {means[3]:.1f} | {paper} |')
         lines.append('')
     lines += ['### Differences, points of mIoU', '', '| | ' + ' | '.join(f'world {w}' for w in worlds) +
               ' | mean ± sd | paper |', '|---' * (len(worlds) + 3) + '|']
