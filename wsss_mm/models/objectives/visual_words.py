@@ -118,11 +118,10 @@ def image_area(data_samples: Sequence[SegDataSample], inputs: Tensor, size: Sequ
 
 @MODELS.register_module()
 class VisualWords(Objective):
-    """Classifies the image by its words, and finds its words in the mean feature, eq. (8)-(9) and their sum.
+    """Classifies the image by the histogram of its words, and its words by the mean feature: two terms of eq. (9).
 
-    A codebook is learnt with the network. The loss of the image's tags on the words' histogram trains the codebook
-    and its own layer alone; that of the words on the mean feature trains the backbone. By the weight decay and the
-    learning rate of the published settings the codebook and both layers are new layers (0.1 against 0.01).
+    The codebook is learnt with the network. The first loss trains the codebook and its own layer alone, the second
+    the backbone. In the published settings all three weights here have ten times the backbone's learning rate.
 
     Args:
         num_classes: Foreground classes C.
