@@ -24,7 +24,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
                   'load_from')
 # What a data folder holds once it is complete.
-_MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets')
+_MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets')
+# Data that nobody draws: what is said where they are missing, and what should be there.
+_FETCHED = dict(
+    voc=('PASCAL VOC 2012 is not there',
+         'JPEGImages, Annotations, SegmentationClass, SegmentationClassAug and ImageSets below it'),
+    coco=('COCO 2014 is not there', 'train2014, val2014, SegmentationClass, image_tags.json and ImageSets below it'))
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,9 @@ class Stage:
     """One step of a chain.
 
     Attributes:
-        run: ``data`` (toy drawn, or VOC checked to be there), ``train`` or ``labels``.
+        run: ``data`` (toy drawn, or VOC or COCO checked to be there), ``train`` or ``labels``.
         config: The stage's config file (``train``, ``labels``).
-        data: The ``data`` stage's own fields: ``kind`` (toy | patches | voc), ``root`` and, where drawn,
+        data: The ``data`` stage's own fields: ``kind`` (toy | patches | voc | coco), ``root`` and, where drawn,
             ``profile`` and ``seed``.
     """
 
@@ -107,7 +112,7 @@ def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
                       expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|"
-                               "'patches'|'voc', root=…)")
+                               "'patches'|'voc'|'coco', root=…)")
 
 
 def direct_prerequisites(cfg: Mapping[str, Any]) -> list[Stage]:
@@ -161,16 +166,16 @@ def why_incomplete(stage: Stage) -> str | None:
 
     Raises:
         ConfigError: the folder holds a complete stage made with other settings.
-        DataError: PASCAL VOC is not where the config looks for it.
+        DataError: PASCAL VOC or COCO is not where the config looks for it.
     """
     if stage.run == 'data':
         data = dict(stage.data)
-        if data['kind'] == 'voc':
+        if data['kind'] in _FETCHED:
+            problem, expected = _FETCHED[data['kind']]
             if not _marker(data).is_dir():
-                raise DataError('PASCAL VOC 2012 is not there', file=data['root'], expected='JPEGImages, Annotations, '
-                                'SegmentationClass, SegmentationClassAug and ImageSets below it',
-                                fix=f'python tools/prepare_dataset.py voc --root {data["root"]}   (says step by step '
-                                    'what to put where)')
+                raise DataError(problem, file=data['root'], expected=expected,
+                                fix=f'python tools/prepare_dataset.py {data["kind"]} --root {data["root"]}   (says '
+                                    'step by step what to put where)')
             return None
         marker = files.read_json(_marker(data))
         return None if marker and marker.get('seed') == data.get('seed', 0) else 'not drawn yet'

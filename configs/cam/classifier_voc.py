@@ -1,0 +1,48 @@
+# CAM on PASCAL VOC 2012 train_aug with IRN's recipe: ResNet-50, global average pooling, class maps at four scales.
+_base_ = ['../_base_/voc12_tags.py', '../_base_/default_runtime.py']
+data_root = {{_base_.data_root}}
+prerequisites = [{{_base_.voc_data}}]
+work_dir = 'work_dirs/voc/cam/classifier'
+max_iters = 3305   # 5 epochs of 661
+
+# ---- classifier
+model = dict(
+    type='wsss_mm.CAMClassifier',
+    data_preprocessor={{_base_.data_preprocessor}},
+    backbone=dict(
+        type='wsss_mm.ResNetCAM', depth=50, frozen_stages=2,
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+    head=dict(type='wsss_mm.GAPHead', num_classes=20, in_channels=2048))
+train_dataloader = dict(
+    batch_size=16, num_workers=8, persistent_workers=True, sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='wsss_mm.WeakVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/trainaug.txt',
+        pipeline=[
+            dict(type='wsss_mm.LoadImage'),
+            dict(type='wsss_mm.LoadWeakLabels', boxes=False),
+            dict(type='wsss_mm.RandomLongSide', low=320, high=640),
+            dict(type='RandomFlip', prob=.5),
+            dict(type='wsss_mm.RandomCropWithBoxes', crop_size=512, placement='random',
+                 image_pad={{_base_.image_pad}}),
+            dict(type='wsss_mm.PackWeakInputs')]))
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
+# The published code passes the weight decay where SGD takes the momentum: 1e-4, not the .9 that it names.
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='SGD', lr=.1, momentum=1e-4, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10.)}))
+# mmengine counts the points of a schedule, one more than its steps
+param_scheduler = [dict(type='PolyLR', power=.9, eta_min=0., by_epoch=False, begin=0, end=max_iters + 1)]
+auto_scale_lr = dict(enable=False, base_batch_size=16)
+
+# ---- labels: class maps of the tagged classes above a constant background
+pseudo_labels = dict(
+    out_dir='work_dirs/voc/cam/labels',
+    num_workers=8,
+    dataset=dict(
+        type='wsss_mm.WeakVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/trainaug.txt',
+        test_mode=True, pipeline={{_base_.tag_pipeline}}),
+    generator=dict(
+        type='wsss_mm.ClassMapLabels', threshold=.15,
+        localizer=dict(
+            type='wsss_mm.MultiScale', localizer=dict(type='wsss_mm.CAM'), scales=(1., .5, 1.5, 2.), flip=True,
+            flip_fusion='sum')))
