@@ -1,4 +1,4 @@
-"""Score a folder of label maps against ground truth.
+"""Score a folder of label maps, or of class maps at every background threshold, against ground truth.
 
 Examples:
     pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
@@ -7,34 +7,56 @@ Examples:
         --ids data/toy_voc/boxes_world0/ImageSets/Segmentation/train.txt
     the same, only where both kinds of labels agree:
     python tools/evaluate.py … --agree-with work_dirs/toy0/bap/labels/Y_ret
+    saved class maps, with the best background threshold and those chosen without ground truth:
+    python tools/evaluate.py --maps work_dirs/toy0/cam/labels/maps --classes toy --curve curve.png \\
+        --truth data/toy_voc/tags_world0/SegmentationClass --images data/toy_voc/tags_world0/JPEGImages \\
+        --ids data/toy_voc/tags_world0/ImageSets/Segmentation/train.txt
 """
 
 import argparse
+from collections.abc import Sequence
 
 import _common
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('labels', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
+    parser.add_argument('labels', nargs='?', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
+    parser.add_argument('--maps', metavar='DIR', help='instead of labels: folder of class maps, <image id>.npz')
     parser.add_argument('--truth', required=True, metavar='DIR', help='folder of ground-truth PNGs')
     parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
     parser.add_argument('--classes', required=True, help="'toy', 'voc' or a file, a name per line, background first")
-    parser.add_argument('--boxes', metavar='DIR', help='VOC annotations (XML), for the filling rate')
+    parser.add_argument('--boxes', metavar='DIR', help='of labels: VOC annotations (XML), for the filling rate')
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
-    parser.add_argument('--out', metavar='JSON', help='write all scores, also per image, with the protocol')
+    parser.add_argument('--images', metavar='DIR', help='of maps: also choose a threshold by the colours of the images')
+    parser.add_argument('--curve', metavar='PNG', help='of maps: draw the scores over the threshold')
+    parser.add_argument('--out', metavar='JSON', help='write all scores, also per image or threshold')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    from wsss_mm.evaluation import evaluate_folder, read_ids, resolve_classes
+    from wsss_mm.errors import ConfigError
+    from wsss_mm.evaluation import read_ids, resolve_classes
+    if (args.labels is None) == (args.maps is None):
+        raise ConfigError('both labels and --maps are given' if args.maps else 'neither labels nor --maps are given',
+                          expected='a folder of label maps, or --maps and a folder of class maps')
+    for name, needs in (('boxes', 'labels'), ('agree_with', 'labels'), ('curve', 'maps'), ('images', 'maps')):
+        if getattr(args, name) and not getattr(args, needs):
+            raise ConfigError(f'--{name.replace("_", "-")} is given, but no {needs}',
+                              fix=f'take it off, or name {needs}')
+    ids, classes = read_ids(*args.ids), resolve_classes(args.classes).names
+    (score_maps if args.maps else score_labels)(args, ids, classes)
+
+
+def score_labels(args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]) -> None:
+    """Label maps."""
+    from wsss_mm.evaluation import evaluate_folder
     from wsss_mm.files import write_json
     from wsss_mm.progress import Progress
-    ids = read_ids(*args.ids)
     progress = Progress(len(ids), 'scored')
-    scores = evaluate_folder(args.labels, args.truth, ids, resolve_classes(args.classes).names, box_dir=args.boxes,
-                             agree_with=args.agree_with, progress=progress.step)
+    scores = evaluate_folder(args.labels, args.truth, ids, classes, box_dir=args.boxes, agree_with=args.agree_with,
+                             progress=progress.step)
     progress.finish()
     scores.protocol['ids'] = args.ids
     print(f'\n{scores.table()}')
@@ -42,6 +64,34 @@ def main() -> None:
         print(f'{scores.protocol["files_not_scored"]} more label maps in {args.labels} are not in the lists')
     if args.out:
         write_json(args.out, scores.to_json())
+        print(f'written: {args.out}')
+
+
+def score_maps(args: argparse.Namespace, ids: Sequence[str], classes: Sequence[str]) -> None:
+    """Class maps at every threshold."""
+    from wsss_mm.evaluation import evaluate_class_maps
+    from wsss_mm.evaluation.protocol import describe_run
+    from wsss_mm.files import write_json
+    from wsss_mm.progress import Progress
+    from wsss_mm.pseudo_labels.auto_threshold import METHODS, choose_threshold, colour_threshold, score_histogram
+    from wsss_mm.visualization.curve import save_curve
+    progress = Progress(len(ids), 'scored')
+    curve = evaluate_class_maps(args.maps, args.truth, ids, classes, progress=progress.step)
+    progress.finish()
+    histogram = score_histogram(args.maps, ids)
+    chosen = {method: choose_threshold(*histogram, method) for method in METHODS}
+    if args.images:
+        chosen['colour'] = colour_threshold(args.maps, args.images, ids)
+    best = float(curve.thresholds[curve.best()])
+    print(f'\n{curve.table({"best": best} | chosen)}\n\n"best" was chosen with the ground truth that it is scored on, '
+          f'{" and ".join(chosen)} without; images {len(ids)}')
+    if args.curve:
+        save_curve(args.curve, curve.to_json(classes), args.maps, {'best': best} | chosen)
+        print(f'written: {args.curve}')
+    if args.out:
+        write_json(args.out, dict(curve.to_json(classes), best=best, chosen_without_truth=chosen, images=len(ids),
+                                  protocol=dict(maps=args.maps, truth=args.truth, ids=args.ids,
+                                                run=describe_run(args.maps))))
         print(f'written: {args.out}')
 
 

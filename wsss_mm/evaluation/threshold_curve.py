@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,30 @@ class ThresholdCurve:
     def nearest(self, threshold: float) -> int:
         """Index of the threshold next to a value."""
         return int(np.abs(self.thresholds - threshold).argmin())
+
+    def table(self, marks: Mapping[str, float] | None = None) -> str:
+        """A Markdown table in percent: about twenty thresholds, and those nearest to the marks with their names.
+
+        Args:
+            marks: Thresholds by name, as ``{'best': .17}``.
+        """
+        step = max(1, len(self.thresholds) // 20)
+        names: dict[int, list[str]] = {i: [] for i in range(0, len(self.thresholds), step)}
+        for name, threshold in (marks or {}).items():
+            names.setdefault(self.nearest(threshold), []).append(name)
+        scores, foreground = self.scores(), self.scores(foreground=True)
+        columns = [scores[name] for name in MEANS] + [foreground['miou'], scores['miou'] - np.nanmax(scores['miou'])]
+        width = max(map(len, [*(marks or ()), 'chosen by']))
+        lines = ['| threshold |  mIoU | precision | recall |    F1 | mIoU of foreground | to the best | '
+                 f'{"chosen by":{width}} |',
+                 '|----------:|------:|----------:|-------:|------:|-------------------:|------------:|'
+                 f'{"-" * (width + 2)}|']
+        for i in sorted(names):
+            cells = ['–' if np.isnan(c[i]) else f'{100 * c[i] + 0.:.1f}' for c in columns]
+            lines.append(f'| {self.thresholds[i]:9.2f} | ' + ' | '.join(
+                cell.rjust(n) for cell, n in zip(cells, (5, 9, 6, 5, 18, 11), strict=True))
+                + f' | {", ".join(names[i]):{width}} |')
+        return '\n'.join(lines)
 
     def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
         """The curve in percent as JSON types, None where a score is undefined.

@@ -11,16 +11,25 @@ from typing import Any
 from wsss_mm import __version__, files
 from wsss_mm.config_hash import digest, plain
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.evaluation import ClassSet, Scores, evaluate_folder, evaluate_maps, read_ids, resolve_classes
+from wsss_mm.evaluation import (
+    ClassSet,
+    Scores,
+    evaluate_class_maps,
+    evaluate_folder,
+    evaluate_maps,
+    read_ids,
+    resolve_classes,
+)
 from wsss_mm.evaluation.protocol import describe_run
 from wsss_mm.progress import Progress
+from wsss_mm.visualization.curve import draw_curve
 from wsss_mm.visualization.gallery import GALLERY_KEYS, Folders, make_gallery
 from wsss_mm.visualization.report import Gallery, ReportSpec, Row, write_report
 
 _KEYS = {'title', 'out_dir', 'data_root', 'image_dir', 'truth_dir', 'box_dir', 'splits', 'classes', 'rows', 'gallery',
          'stations', 'protocol', 'paper_source',
          'needs'}   # the stages that tools/train.py runs before the report
-_ROW_KEYS = {'name', 'labels', 'agree_with', 'maps', 'paper', 'remark'}
+_ROW_KEYS = {'name', 'labels', 'agree_with', 'maps', 'curve', 'paper', 'remark'}
 # Raise it whenever a score's definition changes: older cached scores are then made anew.
 _SCORING = 1
 
@@ -30,6 +39,7 @@ class _RowResult:
     cfg: Mapping[str, Any]
     scores: dict[str, Scores | None]
     auc: dict[str, Any] | None
+    curve: dict[str, Any] | None
 
 
 def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = None) -> Path:
@@ -51,6 +61,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
             stations=[('weak labels', 'boxes', 'no masks'), ('classifier', 'BAPHead', 'grid 4'), …],
             protocol={'scales': '1', 'CRF at test': 'none'}, paper_source='BANA, Table 1, PASCAL VOC 2012')
 
+    A row with ``curve=True`` shows the scores of its ``maps`` over the background threshold, on the first split.
     ``paper`` is a figure per split, or one number for the first split. ``gallery`` may be a list of such dicts; its
     worst and best images are those of ``row`` (default: the last) on ``split`` (default: the row's first) by the mIoU
     of each image alone; a folder that is missing is named as "not saved". A row's folder may hold several splits; one
@@ -85,12 +96,13 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
         title=cfg['title'], splits=list(splits), rows=[_row(r) for r in results], classes=classes.names,
         palette=classes.palette, stations=[tuple(s) for s in cfg.get('stations', ())],
         protocol=_protocol(cfg, splits, results), paper_source=cfg.get('paper_source', 'the paper'),
-        runs=_runs(results),
+        runs=_runs(results), curves=[_curve_picture(r, next(iter(splits))) for r in results if r.curve],
         galleries=[_gallery(g, results, folders, classes)
                    for g in ([galleries] if isinstance(galleries, Mapping) else galleries)])
     out = Path(out_dir or cfg['out_dir'])
     files.write_json(out / 'scores.json', {r.cfg['name']: dict(
-        auc=r.auc, **{s: scores and scores.to_json() for s, scores in r.scores.items()}) for r in results})
+        auc=r.auc, **({'curve': r.curve} if r.curve else {}),
+        **{s: scores and scores.to_json() for s, scores in r.scores.items()}) for r in results})
     path = write_report(out / 'report.html', spec)
     print(f'\n{_table(spec)}\n\nwritten: {path} and {out / "scores.json"}')
     return path
@@ -110,6 +122,9 @@ def _checked(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     names = [row['name'] for row in rows]
     if len(set(names)) < len(names):
         raise ConfigError(f'two rows of the report have one name: {names}', expected='different names')
+    for i, row in enumerate(rows):
+        if row.get('curve') and not row.get('maps'):
+            raise ConfigError(f'report.rows[{i}] has a curve, but no maps', fix='name the folder of its class maps')
     for i, gallery in enumerate(galleries):
         if gallery.get('row', names[-1]) not in names or gallery.get('split', next(iter(cfg['splits']))) not in \
                 cfg['splits']:
@@ -143,7 +158,8 @@ def _score_row(cfg: Mapping[str, Any], folders: Folders, splits: Mapping[str, Se
         # Not part of the cache key; the run may have been completed since.
         found.protocol['run'] = describe_run(labels)
         scores[split] = found
-    return _RowResult(cfg, scores, _auc(cfg, folders, next(iter(splits.values())), classes))
+    first = next(iter(splits.values()))
+    return _RowResult(cfg, scores, _auc(cfg, folders, first, classes), _curve(cfg, folders, first, classes))
 
 
 def _auc(cfg: Mapping[str, Any], folders: Folders, ids: Sequence[str], classes: Sequence[str]) -> dict[str, Any] | None:
@@ -158,8 +174,34 @@ def _auc(cfg: Mapping[str, Any], folders: Folders, ids: Sequence[str], classes: 
         found = evaluate_maps(maps, folders.truth, boxes, there, classes, progress.step)
         progress.finish()
         return found
-    read = [maps / f'{i}.npz' for i in there] + [folders.truth / f'{i}.png' for i in there]
-    return _cached(maps.parent, maps.name, classes, read + _xmls(folders, there), compute)
+    return _cached(maps.parent, maps.name, classes, _files(maps, folders, there) + _xmls(folders, there), compute)
+
+
+def _curve(cfg: Mapping[str, Any], folders: Folders, ids: Sequence[str],
+           classes: Sequence[str]) -> dict[str, Any] | None:
+    """Scores of a row's maps over the threshold; None where it does not ask for them or an image has none."""
+    maps = Path(cfg.get('maps') or '')
+    if not cfg.get('curve') or not all((maps / f'{i}.npz').is_file() for i in ids):
+        return None
+
+    def compute() -> dict[str, Any]:
+        progress = Progress(len(ids), f'{cfg["name"]}, thresholds')
+        found = evaluate_class_maps(maps, folders.truth, ids, classes, progress=progress.step)
+        progress.finish()
+        return dict(found.to_json(classes), best=float(found.thresholds[found.best()]))
+    return _cached(maps.parent, f'{maps.name}, curve', classes, _files(maps, folders, ids), compute)
+
+
+def _curve_picture(result: _RowResult, split: str) -> tuple[str, Any, str]:
+    assert result.curve
+    best = result.curve['best']
+    miou = result.curve['miou'][result.curve['thresholds'].index(best)]
+    return (result.cfg['name'], draw_curve(result.curve, f'class maps on {split}', {'best': best}),
+            f'The best threshold, chosen with the ground truth of {split}, is {best:.2f}, mIoU {miou:.1f}.')
+
+
+def _files(maps: Path, folders: Folders, ids: Sequence[str]) -> list[Path]:
+    return [maps / f'{i}.npz' for i in ids] + [folders.truth / f'{i}.png' for i in ids]
 
 
 def _xmls(folders: Folders, ids: Sequence[str]) -> list[Path]:

@@ -61,6 +61,10 @@ vertical-align:-2px}}
 .bars figcaption{{font-weight:600;font-size:.9rem}}
 .bars svg{{display:block;width:100%;height:auto}}
 .bars text{{fill:var(--text);font-size:10px}}
+.curves{{display:flex;flex-wrap:wrap;gap:16px 24px}}
+.curves figure{{margin:0;flex:0 1 640px}}
+.curves figcaption{{font-weight:600;font-size:.9rem}}
+.curves img{{display:block;max-width:100%;height:auto}}
 .grid{{stroke:var(--line);stroke-width:1}}
 .image{{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:10px 12px;margin:0 0 12px;
 break-inside:avoid}}
@@ -76,7 +80,7 @@ break-inside:avoid}}
 dl{{grid-template-columns:1fr}}dt{{margin-top:6px}}th,td{{padding:5px 8px}}}}
 @media print{{:root{{--bg:#fff;--panel:#fff;--line:#bbb;--text:#000;--soft:#444;{_variables(_ROW_COLOURS)}}}
 main{{max-width:none;padding:0}}*{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-.bars figure,tr,.stations li{{break-inside:avoid}}h2,h3{{break-after:avoid}}
+.bars figure,.curves figure,tr,.stations li{{break-inside:avoid}}h2,h3{{break-after:avoid}}
 .panels{{grid-template-columns:repeat(7,1fr)}}}}
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_mm.files import write_atomic
+from wsss_mm.visualization.curve import png_uri
 from wsss_mm.visualization.overlay import IGNORED_COLOUR, data_uri
 from wsss_mm.visualization.page import ROW_COLOURS, page
 
@@ -83,6 +84,7 @@ class ReportSpec:
         protocol: Name → text: splits, stage, scales, CRF, seed, checkpoint, versions, date.
         runs: Row names and the protocol of the run that made their labels.
         paper_source: Where the paper's figures stand and on which data they were measured.
+        curves: ``(name, (H, W, 3) uint8 RGB, what it shows)``: scores of class maps over the threshold.
         galleries: Pictures.
     """
 
@@ -95,13 +97,14 @@ class ReportSpec:
     protocol: dict[str, str] = field(default_factory=dict)
     runs: Sequence[tuple[Sequence[str], dict[str, str]]] = ()
     paper_source: str = 'the paper'
+    curves: Sequence[tuple[str, np.ndarray, str]] = ()
     galleries: list[Gallery] = field(default_factory=list)
 
 
 def write_report(path: str | Path, spec: ReportSpec) -> Path:
     """Write the report as one HTML file, atomically, and return its path."""
     sections = [f'<h1>{escape(spec.title)}</h1>', _stations(spec), _scores(spec), _protocol(spec), _per_class(spec),
-                *(_gallery(spec, gallery) for gallery in spec.galleries)]
+                _curves(spec), *(_gallery(spec, gallery) for gallery in spec.galleries)]
     write_atomic(path, page(escape(spec.title), '\n'.join(filter(None, sections))).encode())
     return Path(path)
 
@@ -184,6 +187,14 @@ def _bars(class_name: str, values: Iterable[tuple[int, str, float | None]], step
     spoken = ', '.join(f'{name} {_number(value)}' for _, name, value in values)
     return (f'<figure><figcaption>{escape(class_name)}</figcaption><svg viewBox="0 0 200 {height}" role="img" '
             f'aria-label="IoU of {escape(class_name)}: {escape(spoken)}">{grid}{"".join(marks)}</svg></figure>')
+
+
+def _curves(spec: ReportSpec) -> str:
+    figures = ''.join(
+        f'<figure><figcaption>{escape(name)}</figcaption><img src="{png_uri(picture)}" width="{picture.shape[1] // 2}" '
+        f'height="{picture.shape[0] // 2}" alt="{escape(name)}: {escape(text)}"><p class="soft">{escape(text)}</p>'
+        '</figure>' for name, picture, text in spec.curves)
+    return figures and f'<h2>Class maps over the background threshold</h2><div class="curves">{figures}</div>'
 
 
 def _gallery(spec: ReportSpec, gallery: Gallery) -> str:
