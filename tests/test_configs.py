@@ -157,7 +157,7 @@ def check_schedule(cfg, model):
     """Optimizer and schedules build, and the schedules end where the training does, or where the config says."""
     from mmengine.optim import build_optim_wrapper
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    for scheduler in cfg.get('param_scheduler', ()):
+    for scheduler in cfg.param_scheduler:
         PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=wrapper))
         # one more: mmengine counts the points of a polynomial schedule, not its steps
         end = scheduler.get('end', 0) or max(scheduler.get('milestones', [0]))
@@ -244,6 +244,50 @@ def test_no_config_writes_into_anothers_folder():
     clashes = {folder: found for folder, found in writers.items() if len(set(found.values())) > 1}
     assert not clashes
     assert len({folder for folder, _ in writers}) == len(writers)
+
+
+def rates(path, steps):
+    """Learning rate of the first parameter group at given iterations of a config's training."""
+    cfg = stages.load_config(ROOT / path)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    scheduler = PARAM_SCHEDULERS.build(cfg.param_scheduler[0], default_args=dict(optimizer=optimizer))
+    found = []
+    for _ in range(cfg.train_cfg.max_iters):
+        found.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    return [found[step] for step in steps]
+
+
+@pytest.mark.parametrize('path, base, total, end', [
+    ('cam/classifier_voc.py', .1, 3305, 3304), ('vwe/classifier_voc.py', .01, 3966, 3965)])
+def test_learning_rates_fall_as_published(path, base, total, end):
+    steps = [0, 1, 1000, end]
+    expected = [base * (1 - t / total) ** .9 for t in steps]
+    np.testing.assert_allclose(rates(f'configs/{path}', steps), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('dataset, epoch, short_epoch', [('voc', 1322, 330), ('coco', 10347, 2586)])
+def test_aefts_phases_share_one_schedule(dataset, epoch, short_epoch):
+    """Batches of 8, then of 32; the polynomial is that of 40 epochs of 8 throughout."""
+    first, second = (stages.load_config(ROOT / f'configs/aeft/{n}_{dataset}.py') for n in ('warmup', 'classifier'))
+    assert first.train_cfg.max_iters == 18 * epoch and second.train_cfg.max_iters == 22 * short_epoch
+    assert first.train_dataloader.batch_size == 8 == second.model.head.loss_images
+    assert second.train_dataloader.batch_size == 32
+
+    def published(step):
+        return .01 * (1 - step / (40 * epoch)) ** .9
+
+    for cfg, start in ((first, 0), (second, 18 * epoch)):
+        scheduler = cfg.param_scheduler[0]
+        points = scheduler.end - scheduler.begin - 1   # what mmengine divides by
+        for step in (0, 1, 700, cfg.train_cfg.max_iters - 1):
+            found = cfg.optim_wrapper.optimizer.lr * (1 - step / points) ** scheduler.power
+            assert found == pytest.approx(published(start + step), rel=1e-9)
+    if dataset == 'voc':
+        np.testing.assert_allclose(rates('configs/aeft/classifier_voc.py', [0, 7259]),
+                                   [published(23796), published(31055)], rtol=1e-6)
+        np.testing.assert_allclose(rates('configs/gpp/classifier_voc.py', [31055]), [published(31055)], rtol=1e-6)
 
 
 # One part of each kind, asked for by name before anything of the package was imported.

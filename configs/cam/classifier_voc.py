@@ -11,7 +11,7 @@ model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone=dict(
         type='wsss_mm.ResNetCAM', depth=50, frozen_stages=2,
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+        init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-19c8e357.pth')),
     head=dict(type='wsss_mm.GAPHead', num_classes=20, in_channels=2048))
 train_dataloader = dict(
     batch_size=16, num_workers=8, persistent_workers=True, sampler=dict(type='InfiniteSampler', shuffle=True),

@@ -34,6 +34,7 @@ optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='SGD', lr=1.6e-4, momentum=.9, weight_decay=5e-4),
     paramwise_cfg=dict(custom_keys={
         'backbone.fc6': dict(lr_mult=10.), 'backbone.fc7': dict(lr_mult=10.), 'head': dict(lr_mult=10.)}))
+param_scheduler = []
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 # ---- labels: the paper's cues, attention above a fifth of its maximum, one scale

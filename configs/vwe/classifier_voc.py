@@ -12,7 +12,7 @@ model = dict(
     data_preprocessor={{_base_.data_preprocessor}},
     backbone=dict(
         type='wsss_mm.ResNetCAM', depth=50, frozen_stages=2,
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
+        init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-19c8e357.pth')),
     head=dict(type='wsss_mm.HSPPHead', num_classes=20, in_channels=2048, gamma=2., bins=(1, 2, 4)),
     # hist='mean' is the paper's; its inputs are 1,024 times smaller, and the learning rate was chosen for the sum
     objectives=[

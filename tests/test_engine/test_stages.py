@@ -80,10 +80,21 @@ def test_a_prerequisite_made_anew_makes_what_stands_on_it_stale(write):
         stages.why_incomplete(stage)
 
 
-def test_missing_voc_says_where_to_put_it(tmp_path):
-    stage = stages.to_stage(dict(run='data', kind='voc', root=str(tmp_path / 'VOC2012')))
-    with pytest.raises(DataError, match='prepare_dataset.py voc'):
+@pytest.mark.parametrize('kind, name', [('voc', 'PASCAL VOC 2012'), ('coco', 'COCO 2014')])
+def test_missing_data_say_where_to_put_them(tmp_path, kind, name):
+    stage = stages.to_stage(dict(run='data', kind=kind, root=str(tmp_path / 'data')))
+    assert stages.product_of(stage) is None
+    with pytest.raises(DataError, match=f'{name} is not there(.|\n)*prepare_dataset.py {kind}'):
         stages.why_incomplete(stage)
+
+
+@pytest.mark.parametrize('kind', ['voc', 'coco'])
+def test_a_training_on_fetched_data_is_recorded_as_complete(write, kind):
+    Path('data/ImageSets/Segmentation').mkdir(parents=True)
+    stage = Stage('train', write('net', [dict(run='data', kind=kind, root='data')]))
+    assert stages.why_incomplete(stages.to_stage(dict(run='data', kind=kind, root='data'))) is None
+    finish_training('net.py')
+    assert stages.why_incomplete(stage) is None
 
 
 @pytest.mark.parametrize('entry', [dict(run='train'), dict(run='data', kind='toy'), dict(run='fly', config='a'), {}])
