@@ -99,7 +99,7 @@ def test_from_the_command_line(tree, call_tool, monkeypatch):
     curve = evaluate_class_maps('work/maps', 'SegmentationClass', IDS, CLASSES)
     scores, rows = curve.scores(), [[c.strip() for c in line.split('|')[1:-1]] for line in done.out.splitlines()]
     by_mark = {name: row for row in rows if len(row) == 8 for name in row[-1].split(', ') if name}
-    assert {'best', 'mean', 'cross_entropy', 'colour'} <= set(by_mark)
+    assert {'best', 'mean', 'otsu', 'colour'} <= set(by_mark)
     best = curve.best()
     assert by_mark['best'][:3] == [f'{curve.thresholds[best]:.2f}', f'{100 * scores["miou"][best]:.1f}',
                                    f'{100 * scores["precision"][best]:.1f}'] and by_mark['best'][6] == '0.0'

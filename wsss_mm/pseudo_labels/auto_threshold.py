@@ -1,10 +1,10 @@
 """The background threshold of class maps, chosen without ground truth.
 
-Some ways look at the scores of the best class alone, pooled over all images (:func:`choose_threshold`): their mean,
-the split of minimum cross-entropy, and Otsu's, the best known, which is mostly too high. They fit maps such as CAM
-gives them, each class divided by its maximum, and stray where scores are bent by a power. :func:`colour_threshold`
-looks at the images too: it asks at which threshold the contour of the labels parts the colours best. It uses nothing
-but the order of the scores, so that any increasing function of them gives the same labels.
+:func:`colour_threshold` asks at which threshold the contour of the labels parts the colours of the images best. It uses
+nothing but the order of the scores, so that any increasing function of them gives the same labels.
+:func:`choose_threshold` looks at the scores of the best class alone, pooled over all images: their mean, or Otsu's
+split, the best known, which is mostly too high. These fit maps such as CAM gives them, each class divided by its
+maximum, and stray where scores are bent by a power.
 """
 
 from __future__ import annotations
@@ -55,11 +55,10 @@ def score_histogram(map_dir: str | Path, ids: Sequence[str], bins: int = 256) ->
     return counts, np.linspace(0, 1, bins + 1)
 
 
-def choose_threshold(counts: np.ndarray, edges: np.ndarray, method: str = 'cross_entropy') -> float:
+def choose_threshold(counts: np.ndarray, edges: np.ndarray, method: str = 'mean') -> float:
     """A threshold from a histogram of scores; O(B).
 
-    ``'mean'``: the mean score. ``'cross_entropy'``: the split at which replacing both sides by their means loses least
-    (minimum cross-entropy, Li and Lee 1993). ``'otsu'``: the split of the largest variance between the sides.
+    ``'mean'``: the mean score. ``'otsu'``: the split of the largest variance between the sides.
 
     Args:
         counts: ``(B,)`` pixels per bin.
@@ -155,15 +154,6 @@ def _mean(share: np.ndarray, edges: np.ndarray) -> float:
     return float((share * (edges[1:] + edges[:-1]) / 2).sum())
 
 
-def _cross_entropy(share: np.ndarray, edges: np.ndarray) -> float:
-    centre = (edges[1:] + edges[:-1]) / 2
-    low, low_sum = np.cumsum(share)[:-1], np.cumsum(share * centre)[:-1]
-    high, high_sum = _from_above(share), _from_above(share * centre)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        quality = low_sum * np.log(low_sum / low) + high_sum * np.log(high_sum / high)
-    return _middle(np.where((low_sum > 0) & (high_sum > 0), quality, -np.inf), edges)
-
-
 def _otsu(share: np.ndarray, edges: np.ndarray) -> float:
     centred = (edges[1:] + edges[:-1]) / 2 - _mean(share, edges)
     high, high_sum = _from_above(share), _from_above(share * centred)
@@ -171,5 +161,4 @@ def _otsu(share: np.ndarray, edges: np.ndarray) -> float:
     return _middle(np.divide(high_sum ** 2, both, out=np.zeros_like(both), where=both > 1e-12), edges)
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = dict(
-    mean=_mean, cross_entropy=_cross_entropy, otsu=_otsu)
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = dict(mean=_mean, otsu=_otsu)
