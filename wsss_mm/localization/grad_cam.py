@@ -17,9 +17,11 @@ from wsss_mm.registry import TASK_UTILS
 
 @TASK_UTILS.register_module()
 class GradCAM(Localizer):
-    """``Σ_k w_k f_k`` with ``w_k`` the mean over positions of the gradient of the class's raw logit (eq. 1 and 2).
+    """``Σ_k w_k f_k`` with ``w_k`` the sum over positions of the gradient of the class's raw logit (eq. 1 and 2).
 
-    The sum is signed; its ReLU is left to :class:`MultiScale`, whose ``relu`` says when it is taken.
+    The paper's 1/Z, one over the number of positions, is left out: it would weigh an image at twice the size a
+    quarter as much where :class:`MultiScale` adds sizes. Without it, the maps of an average-pooled classifier are its
+    class maps. They are signed; the paper's ReLU is left to :class:`MultiScale`, whose ``relu`` says when.
 
     For the head's own map nothing behind it is differentiated, and nothing at all where the head pools with weights
     of its own (``head.gradcam_weights``). For another layer, the part of the network after it is run with gradients
@@ -51,7 +53,8 @@ class GradCAM(Localizer):
             feature_map = model.head.select(model.extract_feat(inputs))
             pairs = tags.nonzero()
             weights = model.head.gradcam_weights(feature_map, pairs)
-            return torch.einsum('pd,pdhw->phw', weights, feature_map[pairs[:, 0]].to(weights.dtype))
+            maps = torch.einsum('pd,pdhw->phw', weights, feature_map[pairs[:, 0]].to(weights.dtype))
+            return maps * maps[0].numel() if len(maps) else maps
 
     def _maps_of_layer(self, model: Any, inputs: Tensor, tags: Tensor) -> Tensor:
         module = self._find(model)
@@ -79,7 +82,7 @@ class GradCAM(Localizer):
                               expected='a layer between the image and the class scores',
                               fix="choose one that feeds the head's in_index, or None for the head's own map")
         activation = self._as_map(activation.detach(), size, len(inputs))
-        weights = self._as_map(gradient.flatten(0, 1), size, len(inputs) * len(rows)).mean((2, 3))
+        weights = self._as_map(gradient.flatten(0, 1), size, len(inputs) * len(rows)).sum((2, 3))
         found = torch.einsum('knd,ndhw->knhw', weights.unflatten(0, rows.shape[:2]), activation)
         return found[slot[image, label], image]
 
