@@ -192,3 +192,14 @@ def test_layers_that_will_not_do(classifier_of, tags_of):
     assert 'do not depend on' in message('backbone.layer3') and 'None for' in message('backbone.layer3')
     for form, word in (('dict', 'was not called with a tensor'), ('windows', 'no map of 1 images')):
         assert word in message('backbone.layer', Small(Formed(form), GAPHead(6, 8)).eval())
+
+
+def test_checkpointed_blocks_are_named(tags_of):
+    from mmseg.registry import MODELS
+    backbone = MODELS.build(dict(type='ResNet', depth=18, base_channels=8, with_cp=True))
+    model = Small(backbone, GAPHead(6, 64)).eval()
+    model.extract_feat = lambda inputs: model.backbone(inputs)
+    inputs, tags = torch.randn(1, 3, 32, 32), tags_of((1, 2))
+    with pytest.raises(ConfigError, match='with_cp=False'):
+        GradCAM('backbone.layer3').maps(model, inputs, tags)
+    assert GradCAM('backbone.layer4').maps(model, inputs, tags).shape == (2, 1, 1)    # none after it

@@ -134,7 +134,11 @@ def _graph_from(module: torch.nn.Module, taken: list[Tensor]) -> Iterator[None]:
 
 
 def _row_gradients(logits: Tensor, activation: Tensor, rows: Tensor) -> Tensor | None:
-    """Gradients ``(K, …)`` of K weighted sums of the logits, by rows ``(K, N, C)``; None if there is no way."""
+    """Gradients ``(K, …)`` of K weighted sums of the logits, by rows ``(K, N, C)``; None if there is no way.
+
+    Raises:
+        ConfigError: blocks that a backbone checkpoints, which allow no gradient of a layer.
+    """
     if not logits.requires_grad:
         return None
 
@@ -144,6 +148,10 @@ def _row_gradients(logits: Tensor, activation: Tensor, rows: Tensor) -> Tensor |
 
     try:
         return gradient(rows, True)
-    except RuntimeError:                         # an operation whose backward knows no batches
+    except RuntimeError as error:                # an operation whose backward knows no batches
+        if 'checkpoint' in str(error):
+            raise ConfigError(f'GradCAM: the network checkpoints blocks after the layer ({error})',
+                              fix='set with_cp=False in the backbone: labels need no memory for a training step'
+                              ) from None
         single = [gradient(row, False) for row in rows]
         return None if single[0] is None else torch.stack(single)  # type: ignore[arg-type]
