@@ -21,11 +21,11 @@ from wsss_mm.config_hash import digest
 from wsss_mm.engine import stages
 from wsss_mm.evaluation import resolve_classes
 from wsss_mm.models.heads import BasePoolingHead
-from wsss_mm.pseudo_labels import LabelGenerator
+from wsss_mm.pseudo_labels import LabelGenerator, SavedMapLabels
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
-from wsss_mm.structures import ImageSample
+from wsss_mm.structures import ClassMaps, ImageSample
 from wsss_mm.visualization import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +95,7 @@ def supervised(data, dataset):
     for sample in data['data_samples']:
         given = dict(gt_sem_seg=any(sample is m for m in masks), gt_sem_seg_ret=any(sample is m for m in masks),
                      gt_instances=any(sample is b for b in boxes), gt_bg_mask=any(sample is b for b in boxes),
-                     gt_prior='LoadPrior' in steps, gt_label='LoadWeakLabels' in steps)
+                     gt_prior='LoadPrior' in steps)
         for key in [key for key, there in given.items() if not there]:
             del sample[key]
     return data
@@ -209,6 +209,12 @@ def check_labels(generator, model, root):
     data = batch(model.head.num_classes if generator.needs_model and tagged else 6, 40)
     data['data_samples'][0].gt_label = torch.arange(len(data['data_samples'][0].gt_label)).eq(3).float()
     features, constants = {}, {}
+    if isinstance(generator, SavedMapLabels):   # maps as its prerequisite saves them
+        generator.map_dir, generator.threshold = root / 'saved', .4
+        generator.map_dir.mkdir()
+        maps = ClassMaps('a', np.array([4]), np.random.default_rng(0).random((1, 40, 40), np.float32), 40, 40)
+        (generator.map_dir / 'a.npz').write_bytes(maps.to_bytes())
+        constants = generator.constants(None)
     if generator.needs_model:
         ready = model.eval().data_preprocessor(dict(inputs=data['inputs'][:1], data_samples=data['data_samples'][:1]))
         with torch.no_grad():

@@ -12,7 +12,7 @@ pseudo_labels = dict(out_dir=work_dir + '/predictions')
 report = dict(
     title='GAIN on PASCAL VOC 2012: tags in, DeepLab-V2 out',
     out_dir=work_dir + '/report',
-    paper_source='GAIN (TPAMI 2020), with background cues from saliency and a training of its own',
+    paper_source='GAIN (TPAMI 2020), Table 1, with background cues from saliency and a training of its own',
     rows=[
         dict(name='attention', labels=labels + '/labels'),
         dict(name='DeepLab-V2', labels=work_dir + '/predictions/labels', paper=dict(val=59.4))],
