@@ -314,7 +314,8 @@ def test_area_resize_is_exact_for_every_ratio():
 
 
 def test_union_of_boxes():
-    boxes = torch.tensor([[1, 1, 4, 3], [3, 2, 6, 5], [-3, -2, 1.5, .5], [5, 4, 99, 99], [20, 1, 30, 3], [2, 2, 4, 4]])
+    boxes = torch.tensor([[1, 1, 4, 3], [3.9, 2.6, 5.1, 4.2], [-3, -2, 1.5, .5], [5, 4, 99, 99], [20, 1, 30, 3],
+                          [2, 2, 4, 4]])
     union = box_union(boxes, torch.tensor([0, 0, 1, 1, 1, 2]), 2, 6, 8)
     expected = torch.zeros(2, 6, 8)
     expected[0, 1:3, 1:4] = expected[0, 2:5, 3:6] = expected[1, :1, :2] = expected[1, 4:, 5:] = 1
@@ -328,6 +329,10 @@ def test_cells_weigh_by_what_is_not_ignored():
     valid = torch.tensor([[[1., .5], [0., 1.]]])
     torch.testing.assert_close(l_p(attention, target, image, 1, valid), torch.tensor((.25 + 0 + .25) / 2.5))
     assert l_p(attention, target, image, 1, 0 * valid) == 0
+    pairs, seen = torch.zeros(2, dtype=torch.long), torch.cat([valid, 0 * valid])
+    for kept in (None, torch.ones(2, dtype=torch.bool)):  # a map without any valid cell is no map
+        found = l_p(attention.repeat(2, 1, 1), target, pairs, 1, seen, kept)
+        torch.testing.assert_close(found, l_p(attention, target, image, 1, valid))
     boxes, prior, known = torch.tensor([[[1., 0.], [0., .5]]]), torch.full((1, 2, 2), .5), torch.ones(1, 2, 2)
     known[0, 0, 0] = 0
     found = l_bbox(torch.full((1, 2, 2), .5), boxes, prior, image, 1, prior_valid=known)

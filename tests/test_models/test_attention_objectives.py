@@ -18,6 +18,7 @@ from wsss_mm.models.objectives.attention import (
     box_union,
     class_attention,
     l_am,
+    l_bbox,
     l_p,
     minmax_normalize,
 )
@@ -217,6 +218,51 @@ def test_missing_blank_and_unknown_priors():
     model.objectives[0].prior = 'require'
     with pytest.raises(ConfigError, match='images/cat.jpg: an image with boxes has no `gt_prior`'):
         loss()
+
+
+def test_prior_known_in_part():
+    images, _ = images_and_samples()
+    model = build(objectives=[dict(SUPERVISION, mask_weight=0)]).eval()
+    prior, padding = torch.full((32, 40), 127, dtype=torch.uint8), torch.zeros(32, 40, dtype=torch.uint8)
+    prior[:, 2], prior[:, 4:6], padding[:, 32:] = 255, 255, 255
+    boxed = sample([0, 1, 0], boxes=[((0, 0, 40, 16), 1)], prior=prior, bg=padding)
+    maps = minmax_normalize(class_attention(model.head, model.extract_feat(images[1:2])[0], torch.tensor([[0, 1]])))
+    known, valid = torch.ones(1, 8, 10), torch.ones(1, 8, 10)
+    known[..., 0], known[..., 1], known[..., 8:], valid[..., 8:] = .75, .5, 0, 0  # what is known is .5 throughout
+    boxes, half = torch.zeros(1, 8, 10), torch.full((1, 8, 10), .5)
+    boxes[:, :4] = 1
+    expected = 10 * l_bbox(maps, boxes, half, torch.tensor([0]), 1, valid, known)
+    torch.testing.assert_close(model(images[1:2], [boxed], mode='loss')['loss_bbox'], expected)
+
+
+def test_options_of_the_modules():
+    images, samples = images_and_samples()
+    model = build(objectives=[dict(MINING, loss_weight=.25), SUPERVISION]).eval()
+    mining, supervision = model.objectives
+    pairs = torch.tensor([[0, 0], [0, 2]])
+    scaled = model(images, samples, mode='loss')['loss_am']
+    mining.loss_weight = 1.
+    torch.testing.assert_close(4 * scaled, model(images, samples, mode='loss')['loss_am'])
+    raw = class_attention(model.head, model.extract_feat(images)[0], pairs)
+    seg = samples[0].gt_sem_seg.data
+    valid = area_resize((seg != 255).float(), (8, 10)).expand(2, -1, -1)
+    target = area_resize(torch.cat([seg == 1, seg == 3]).float(), (8, 10)) / valid
+    supervision.normalized, supervision.reduction = False, 'sum'
+    expected = l_p(raw, target, pairs[:, 0], 1, valid, reduction='sum')
+    torch.testing.assert_close(model(images, samples, mode='loss')['loss_p'], 10 * expected)
+
+
+def test_masks_go_before_boxes_and_no_tags_mean_no_further_pass():
+    images, samples = images_and_samples()
+    model = build(objectives=[MINING, SUPERVISION]).eval()
+    both = sample([1, 0, 1], mask=samples[0].gt_sem_seg.data[0], boxes=[((4, 4, 20, 20), 0)])
+    losses, plain = (model(images[:1], [s], mode='loss') for s in (both, samples[0]))
+    assert losses['loss_bbox'] == 0 and losses['loss_p'] == plain['loss_p']
+    passes = []
+    model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    losses = model(images[3:], samples[3:], mode='loss')
+    assert losses['loss_am'] == 0 and len(passes) == 1
+    assert gradients(model, losses['loss_am'])['backbone.stem.0.weight'].abs().max() == 0  # and a graph there is
 
 
 def test_masked_images_leave_batch_norm_alone():

@@ -162,7 +162,7 @@ class AttentionSupervision(Objective):
         prior = area_resize(prior, cells) / torch.where(share > 0, share, 1)
         prior_valid = torch.minimum(share[local], valid) * ~blank[:, None, None]
         loss = l_bbox(attention, boxes, prior[local], local, len(rows), valid, prior_valid, kept, self.reduction)
-        return loss, (blank & seen & kept).sum().float()
+        return loss, (blank & seen).sum().float()
 
     def attention(self, head: BasePoolingHead, features: Tensor, pairs: Tensor, size: Sequence[int]) -> Tensor:
         """Maps ``(P, h, w)`` of the pairs ``(P, 2)``, at the size and scale at which they are compared."""
