@@ -54,3 +54,27 @@ pseudo_labels = dict(
         type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True, pipeline={{_base_.tag_pipeline}},
         ann_file=['ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt']),
     generator=dict(type='wsss_mm.SegmentorLabels'))
+
+# ---- table and HTML page after the last stage; the papers' figures are for PASCAL VOC
+report = dict(
+    title='CAM on toy VOC: image tags in, a trained segmentor out',
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/cam/deeplabv2/report',
+    needs=[dict(run='labels', config='configs/cam/labels_auto_toy.py'), dict(run='labels')],
+    data_root=data_root, image_dir='JPEGImages', truth_dir='SegmentationClass', box_dir=None, classes='toy',
+    splits=dict(train='ImageSets/Segmentation/train.txt', val='ImageSets/Segmentation/val.txt'),
+    rows=[
+        dict(name='CAM', labels=labels + '/labels', maps=labels + '/maps', curve=True, paper=dict(train=48.3, val=47.0)),
+        dict(name='CAM, threshold without truth, CRF', labels=labels + '_auto/labels'),
+        dict(name='DeepLab-V2', labels=world + '/cam/deeplabv2/predictions/labels')],
+    paper_source='CAM of a ResNet-50 on PASCAL VOC 2012, as quoted in VWE (IJCAI 2021), Table 1',
+    stations=[
+        ('weak labels', 'image tags', 'no box or mask is seen in training'),
+        ('classifier', 'GAPHead', 'global average pooling'),
+        ('localization', 'CAM', '4 scales, flip'),
+        ('pseudo labels', 'threshold', 'constant background'),
+        ('segmentor', 'DeepLab-V2', 'cross-entropy')],
+    protocol={
+        'training seed': '0', 'toy world': '{{$TOY_WORLD:0}}', 'test of DeepLab-V2': 'one scale, no flip, no CRF'},
+    gallery=dict(
+        row='DeepLab-V2', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/labels',
+        prediction=world + '/cam/deeplabv2/predictions/labels'))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.files import read_json
-from wsss_mm.pseudo_labels.auto_threshold import METHODS, choose_threshold, score_histogram
+from wsss_mm.pseudo_labels.auto_threshold import METHODS, choose_threshold, colour_threshold, score_histogram
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller, untagged
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.safe_loading import file_sha256
@@ -28,24 +28,29 @@ class SavedMapLabels(MapLabeller):
 
     Args:
         map_dir: Folder of the maps, ``<out_dir>/maps`` of a finished run.
-        threshold: Score of the background, or the name of a way to choose it from all the maps, without ground
-            truth; see :mod:`wsss_mm.pseudo_labels.auto_threshold`.
+        threshold: Score of the background, or the name of a way to choose one for all maps of the folder, without
+            ground truth: ``'colour'``, which looks at the images too, or ``'mean'`` or ``'otsu'``, which see the
+            scores alone; see :mod:`wsss_mm.pseudo_labels.auto_threshold`.
+        image_dir: Folder of the images, for ``'colour'``.
         refiner, background, alpha: As of :class:`MapLabeller`.
 
     Raises:
-        ConfigError: no such way to choose a threshold.
+        ConfigError: no such way to choose a threshold, or ``'colour'`` without ``image_dir``.
     """
 
     outputs = ('labels',)
     needs_model = False
 
-    def __init__(self, map_dir: str, threshold: float | str, refiner: dict | None = None,
-                 background: str = 'threshold', alpha: float = 9.) -> None:
+    def __init__(self, map_dir: str, threshold: float | str, image_dir: str | None = None,
+                 refiner: dict | None = None, background: str = 'threshold', alpha: float = 9.) -> None:
         super().__init__(refiner, background, alpha)
-        if isinstance(threshold, str) and threshold not in METHODS:
+        if isinstance(threshold, str) and threshold not in ('colour', *METHODS):
             raise ConfigError(f'SavedMapLabels: threshold={threshold!r}',
-                              expected=f'a number, or one of {", ".join(METHODS)}')
-        self.map_dir, self.threshold = map_dir, threshold
+                              expected=f'a number, or one of colour, {", ".join(METHODS)}')
+        if threshold == 'colour' and image_dir is None:
+            raise ConfigError("SavedMapLabels: threshold='colour' looks at the images",
+                              fix="set image_dir, as 'data/VOCdevkit/VOC2012/JPEGImages'; or threshold='mean'")
+        self.map_dir, self.threshold, self.image_dir = map_dir, threshold, image_dir
 
     def fingerprint(self) -> dict[str, str]:
         """``maps``: what the maps were made of, by their run; of maps without a run, the hash of their bytes.
@@ -64,11 +69,14 @@ class SavedMapLabels(MapLabeller):
         return dict(maps=digest.hexdigest()[:16])
 
     def constants(self, model: Any) -> dict[str, Tensor]:
-        """``threshold``: given, or chosen from the scores of all maps in the folder, which are read once."""
+        """``threshold``: given, or chosen from all maps in the folder, which are read once."""
         threshold = self.threshold
         if isinstance(threshold, str):
-            counts, edges = score_histogram(self.map_dir, [path.stem for path in self._paths()])
-            threshold = choose_threshold(counts, edges, threshold)
+            ids = [path.stem for path in self._paths()]
+            if self.image_dir is not None and threshold == 'colour':
+                threshold = colour_threshold(self.map_dir, self.image_dir, ids)
+            else:
+                threshold = choose_threshold(*score_histogram(self.map_dir, ids), threshold)
         return dict(threshold=torch.tensor(threshold))
 
     def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:

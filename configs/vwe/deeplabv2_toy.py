@@ -1,0 +1,25 @@
+# DeepLab-V2 on VWE's labels, toy VOC.
+_base_ = '../cam/deeplabv2_toy.py'
+world = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}'
+labels = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/labels'
+prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/vwe/classifier_toy.py')]
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/deeplabv2'
+train_dataloader = dict(dataset=dict(
+    label_dirs=dict(seg_map=labels + '/labels'), labels_made_by='configs/vwe/classifier_toy.py'))
+pseudo_labels = dict(out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/deeplabv2/predictions')
+report = dict(
+    title='VWE on toy VOC: image tags in, a trained segmentor out',
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/deeplabv2/report',
+    needs=[dict(run='labels')],
+    rows=[
+        dict(name='VWE', labels=labels + '/labels', maps=labels + '/maps', curve=True, paper=dict(train=52.9, val=52.0)),
+        dict(name='DeepLab-V2', labels=world + '/vwe/deeplabv2/predictions/labels')],
+    paper_source='VWE (IJCAI 2021), Table 1, PASCAL VOC 2012',
+    stations=[
+        ('weak labels', 'image tags', 'no box or mask is seen in training'),
+        ('classifier', 'HSPPHead', 'HSPP and visual words'),
+        ('localization', 'CAM', '4 scales, flip'),
+        ('pseudo labels', 'threshold', 'constant background'),
+        ('segmentor', 'DeepLab-V2', 'cross-entropy')],
+    gallery=dict(
+        maps=labels + '/maps', y_crf=labels + '/labels', prediction=world + '/vwe/deeplabv2/predictions/labels'))
