@@ -97,6 +97,27 @@ def test_a_training_on_fetched_data_is_recorded_as_complete(write, kind):
     assert stages.why_incomplete(stage) is None
 
 
+def test_labels_of_maps_made_anew_are_stale(write):
+    Path('labels.py').write_text("""
+work_dir = 'work/labels'
+pseudo_labels = dict(
+    out_dir='work/labels', generator=dict(type='wsss_mm.SavedMapLabels', map_dir='run/maps', threshold=.3))
+""")
+    cfg, stage = stages.load_config('labels.py'), Stage('labels', 'labels.py')
+    for folder in ('run/maps', 'work/labels'):
+        Path(folder).mkdir(parents=True)
+    Path('run/maps/a.npz').touch()
+    maps = Path('run/run.json')
+    maps.write_text(json.dumps(dict(complete=True, hash='first')))
+    Path('work/labels/run.json').write_text(json.dumps(dict(
+        complete=True, settings=dict(stages.settings_of(cfg, ['pseudo_labels']), maps='first'))))
+    assert stages.why_incomplete(stage) is None
+    for other in (dict(complete=True, hash='second'), dict(complete=False, hash='first')):
+        maps.write_text(json.dumps(other))
+        with pytest.raises(ConfigError, match='changed: maps'):
+            stages.why_incomplete(stage)
+
+
 @pytest.mark.parametrize('entry', [dict(run='train'), dict(run='data', kind='toy'), dict(run='fly', config='a'), {}])
 def test_entries_that_say_nothing_are_refused(entry):
     with pytest.raises(ConfigError, match='is not understood'):

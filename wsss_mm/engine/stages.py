@@ -19,6 +19,7 @@ from mmengine.config import Config
 from wsss_mm import files
 from wsss_mm.config_hash import digest, settings_of
 from wsss_mm.errors import ConfigError, DataError, WSSSError
+from wsss_mm.registry import TASK_UTILS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
@@ -194,7 +195,8 @@ def why_incomplete(stage: Stage) -> str | None:
         if not record.get('complete'):
             return 'labels are there in part'
         settings = settings_of(cfg, [k for k in ('pseudo_labels', 'model') if k in record['settings']])
-        _refuse_changed(record, settings, cfg.pseudo_labels.out_dir, _checkpoint_changed(cfg, record))
+        changed = _checkpoint_changed(cfg, record) + _maps_changed(cfg, record)
+        _refuse_changed(record, settings, cfg.pseudo_labels.out_dir, changed)
         return None
     record = files.read_json(Path(cfg.work_dir) / 'stage.json')
     if record is None:
@@ -214,6 +216,16 @@ def _checkpoint_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
         return []
     trained = files.read_json(Path(cfg.work_dir) / 'stage.json')
     return [] if trained and trained['product'] == record['settings']['checkpoint'] else ['checkpoint']
+
+
+def _maps_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
+    if 'maps' not in record['settings']:
+        return []
+    try:
+        found = TASK_UTILS.build(cfg.pseudo_labels.generator).fingerprint()
+    except DataError:   # the maps are gone, or are being made anew
+        return ['maps']
+    return [] if found.get('maps') == record['settings']['maps'] else ['maps']
 
 
 def _refuse_changed(record: Mapping[str, Any], settings: dict[str, str], folder: str, also: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +52,7 @@ class ClassMaps:
         try:
             with np.load(path, allow_pickle=False) as f:
                 found = {k: f[k] for k in f.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f'not readable as class maps ({error})', file=path,
                             expected='an .npz without pickled objects') from None
         missing = {'image_id', 'class_ids', 'maps', 'size'} - set(found)
