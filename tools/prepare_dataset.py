@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     for name, text in dict(toy='draw toy VOC, in PASCAL VOC\'s layout', patches='draw texture patches').items():
         command = commands.add_parser(name, help=text)
         command.add_argument('--root', required=True)
-        command.add_argument('--profile', default='boxes', choices=['boxes', 'tags'])
+        command.add_argument('--profile', default='boxes', choices=['boxes', 'tags', 'biased'])
         command.add_argument('--seed', type=int, default=0)
         if name == 'toy':
             command.add_argument('--workers', type=int, help='processes (default: all cores)')

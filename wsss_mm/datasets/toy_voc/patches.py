@@ -59,7 +59,7 @@ def patches(profile: str = 'boxes', seed: int = 0, n: int = 2700,
     """Draw texture patches: grounds, backdrops, bodies and heads, in turn.
 
     Args:
-        profile: ``'tags'`` or ``'boxes'``.
+        profile: One of ``profiles.PROFILES``.
         seed: The world.
         n: Number of patches.
         progress: Called with (patches done, patches in all) after each.

@@ -1,13 +1,14 @@
-"""What the toy scenes are made of: classes, splits and the two profiles.
+"""What the toy scenes are made of: classes, splits and the three profiles.
 
 ``tags`` shows what image-tag methods meet: activation maps that see the head alone, contexts (water, rails) that
 always come with a class. ``boxes`` shows what box methods meet: boxes that are half background, and a ground of
-its own for every class, so that a classifier trained without background queries fires on it.
+its own for every class, so that a classifier trained without background queries fires on it. ``biased`` is ``tags``
+with more water and rails that come without their class, and more images to test on (GAIN, section 5.1).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wsss_mm.errors import ConfigError
 
@@ -45,10 +46,10 @@ class ToyProfile:
     """The numbers of one profile. Lengths are in shares of the image side unless said otherwise.
 
     Attributes:
-        name: ``'tags'`` or ``'boxes'``.
+        name: ``'tags'``, ``'boxes'`` or ``'biased'``.
         class_grounds: The ground that comes with a class.
         context_prob: P(the class's own ground | its class); otherwise a ground is drawn at random.
-        leak_prob: P(water or rail | no class of theirs), where not every class has a ground.
+        leak_prob: P(water or rail | no class of theirs), either as often, where not every class has a ground.
         backdrop_prob: P(an upper band of sky, forest or brick).
         object_counts: P(1, 2, 3 objects).
         scale: Smallest and largest object side.
@@ -66,6 +67,7 @@ class ToyProfile:
         sensor_noise: Smallest and largest standard deviation of the pixel noise, in grey values.
         side: Side of the image in pixels.
         oversampling: Scenes are drawn this much larger and reduced.
+        counts: Default numbers of images of some splits, in place of ``SPLITS``'s.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ToyProfile:
     sensor_noise: tuple[float, float] = (4., 10.)
     side: int = 96
     oversampling: int = 2
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 PROFILES = {
@@ -97,6 +100,8 @@ PROFILES = {
         'boxes', BOXES_CONTEXT, backdrop_prob=.05, object_counts=(.55, .33, .12), rotation=30., thickness=.62,
         head_size=.42, head_blend=.8, colour_bias=0., camouflage=.15, clutter_prob=.3, ground_grain=1.7,
         evenness=.8, sensor_noise=(3., 7.)),
+    # At leak_prob=.05 a context without its class is so rare that a classifier learns the context alone.
+    'biased': ToyProfile('biased', TAGS_CONTEXT, leak_prob=.2, counts={'val': 240, 'test_decor': 480}),
 }
 
 

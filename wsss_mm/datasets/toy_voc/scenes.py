@@ -262,7 +262,7 @@ def scene(profile: str = 'boxes', seed: int = 0, split: str = 'train', index: in
     """Draw one scene in memory.
 
     Args:
-        profile: ``'tags'`` or ``'boxes'``.
+        profile: One of ``profiles.PROFILES``.
         seed: The world; any non-negative integer.
         split: One of ``profiles.SPLITS``.
         index: Number of the image in its split, from 0.
@@ -270,9 +270,28 @@ def scene(profile: str = 'boxes', seed: int = 0, split: str = 'train', index: in
     Raises:
         ConfigError: unknown profile or split, negative seed or index.
     """
+    return draw_scene(get_profile(profile), *_stream(seed, split, index))
+
+
+def content(profile: str = 'boxes', seed: int = 0, split: str = 'train', index: int = 0) -> tuple[list[str], str]:
+    """What :func:`scene` sets out to draw, without drawing: the objects' classes and the ground.
+
+    An object for which there turns out to be no place, or too little to see, is missing from the scene.
+
+    Args:
+        profile, seed, split, index: As for :func:`scene`.
+
+    Raises:
+        ConfigError: as :func:`scene`.
+    """
+    settings, (law, index, draws) = get_profile(profile), _stream(seed, split, index)
+    return _choose_content(draws, law, index, settings)
+
+
+def _stream(seed: int, split: str, index: int) -> tuple[str, int, Draws]:
+    """The split's law, the index, and the scene's own random numbers."""
     if split not in SPLITS:
         raise ConfigError(f'split={split!r} is unknown', expected=', '.join(SPLITS))
     if seed < 0 or index < 0:
         raise ConfigError(f'seed={seed}, index={index}', expected='non-negative integers')
-    return draw_scene(get_profile(profile), SPLITS[split].law, index,
-                      Draws(seed, zlib.crc32(split.encode()), index))
+    return SPLITS[split].law, index, Draws(seed, zlib.crc32(split.encode()), index)

@@ -141,8 +141,7 @@ def _write_lists(root: Path, split: str, found: list[tuple[str, str, list[str]]]
 
 def _arguments(profile: str, seed: int, counts: dict[str, int] | None) -> dict[str, Any]:
     """The marker's fields that the caller decides, checked."""
-    get_profile(profile)
-    counts = counts or {}
+    counts = get_profile(profile).counts | (counts or {})
     for split, count in counts.items():
         if split not in SPLITS or not isinstance(count, int) or count < 0:
             raise ConfigError(f'counts[{split!r}]={count!r}', expected=f'images >= 0 for one of {", ".join(SPLITS)}')
@@ -166,9 +165,9 @@ def draw_toy_voc(root: str | Path, profile: str = 'boxes', seed: int = 0, counts
 
     Args:
         root: The folder; made if missing.
-        profile: ``'tags'`` or ``'boxes'``.
+        profile: One of ``profiles.PROFILES``.
         seed: The world; any non-negative integer.
-        counts: Numbers of images of some splits, in place of ``profiles.SPLITS``'s.
+        counts: Numbers of images of some splits, in place of the profile's and of ``profiles.SPLITS``'s.
         progress: Called with (images done, images in all) after each image.
         workers: Processes; all cores by default.
 
