@@ -76,5 +76,5 @@ report = dict(
     protocol={
         'training seed': '0', 'toy world': '{{$TOY_WORLD:0}}', 'test of DeepLab-V2': 'one scale, no flip, no CRF'},
     gallery=dict(
-        row='DeepLab-V2', split='val', worst=6, best=6, maps=labels + '/maps', y_crf=labels + '/labels',
+        row='DeepLab-V2', split='val', worst=6, best=6, maps=labels + '/maps', labels=labels + '/labels',
         prediction=world + '/cam/deeplabv2/predictions/labels'))

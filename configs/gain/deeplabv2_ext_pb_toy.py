@@ -22,4 +22,4 @@ report = dict(
         ('pseudo labels', 'threshold', 'constant background'),
         ('segmentor', 'DeepLab-V2', 'cross-entropy')],
     gallery=dict(
-        maps=labels + '/maps', y_crf=labels + '/labels', prediction=world + '/gain_ext_pb/deeplabv2/predictions/labels'))
+        maps=labels + '/maps', labels=labels + '/labels', prediction=world + '/gain_ext_pb/deeplabv2/predictions/labels'))

@@ -15,7 +15,8 @@ from wsss_mm.structures import ClassMaps
 from wsss_mm.visualization import overlay
 from wsss_mm.visualization.report import Gallery, GalleryImage
 
-GALLERY_KEYS = {'title', 'row', 'split', 'worst', 'best', 'maps', 'y_crf', 'y_ret', 'prediction'}
+_LABEL_PANELS = dict(labels='labels', y_crf='Y_crf', y_ret='Y_ret', prediction='prediction')   # key: caption
+GALLERY_KEYS = {'title', 'row', 'split', 'worst', 'best', 'maps', *_LABEL_PANELS}
 _SIZE = 240        # pixels of a panel's longer side
 _MAX_CLASSES = 3   # panels of u_c per image
 
@@ -36,7 +37,7 @@ class Folders(NamedTuple):
 
 def make_gallery(cfg: Mapping[str, Any], row: Mapping[str, Any], split: str, scores: Scores | None, folders: Folders,
                  classes: ClassSet) -> Gallery:
-    """The worst and the best images of a row on a split: image, u_0, u_c, Y_crf, Y_ret, unreliable, prediction, truth.
+    """The worst and the best images of a row on a split: image, class maps, label maps, unreliable pixels, truth.
 
     Args:
         cfg: One ``gallery`` of the report's config.
@@ -55,18 +56,21 @@ def make_gallery(cfg: Mapping[str, Any], row: Mapping[str, Any], split: str, sco
         return Gallery(title, [], note=f'No labels of {split} in {row["labels"]}: nothing to show.')
     worst = ranked[:cfg.get('worst', 6)]
     best = ranked[len(worst):][::-1][:cfg.get('best', 6)]
-    images, missing, seen = [], dict.fromkeys(('u_0', 'u_c', 'Y_crf', 'Y_ret', 'prediction'), 0), set()
+    expected = (['u_0', 'class maps'] if cfg.get('maps') else []) + [n for k, n in _LABEL_PANELS.items() if cfg.get(k)]
+    images, missing, seen = [], dict.fromkeys(expected, 0), set()
     for value, image_id in worst + best:
         panels, found, there = _panels(image_id, cfg, row, folders, classes)
         images.append(GalleryImage(image_id, panels, value))
         seen |= there
         for name in missing:
             missing[name] += name not in found
+    if missing.get('u_0') == len(images):   # not every method has a map of the background
+        del missing['u_0']
     gone = ', '.join(name if count == len(images) else f'{name} of {count} images'
                      for name, count in missing.items() if count)
     note = (f'The {len(worst)} worst and the {len(best)} best of {len(ranked)} images, each by the mIoU of that image '
             'alone over the classes in its truth or its labels.' + (f' Not saved: {gone}.' if gone else ''))
-    return Gallery(title, images, note, sorted(seen))
+    return Gallery(title, images, note, sorted(seen), compared=bool(cfg.get('y_crf') and cfg.get('y_ret')))
 
 
 def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folders: Folders,
@@ -76,14 +80,14 @@ def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folde
     image = overlay.fit(original, _SIZE)
     maps = _load_maps(cfg.get('maps'), image_id)
     labels = {name: _load_labels(folder, image_id, original.shape[:2], classes) for name, folder in (
-        ('Y_crf', cfg.get('y_crf')), ('Y_ret', cfg.get('y_ret')), ('prediction', cfg.get('prediction')),
+        *((caption, cfg.get(key)) for key, caption in _LABEL_PANELS.items()),
         (f'{row["name"]} (scored)', None if _shown(row['labels'], cfg) else row['labels']), ('truth', folders.truth))}
     pictures = {name: overlay.overlay_labels(image, overlay.fit(label, _SIZE, smooth=False), classes.palette)
                 for name, label in labels.items() if label is not None}
     panels = [('image', _with_boxes(image, original, image_id, folders, classes))]
     if maps is not None:
         heats = [('u_0, background', maps.background)] if maps.background is not None else []
-        heats += [(f'u_c, {classes.names[int(c)]}', m)
+        heats += [(f'{"u_c" if heats else "class map"}, {classes.names[int(c)]}', m)
                   for c, m in list(zip(maps.class_ids, maps.maps, strict=True))[:_MAX_CLASSES]]
         panels += [(name, overlay.heat_map(overlay.resize(values, image.shape[:2]), image)) for name, values in heats]
     for name, picture in pictures.items():
@@ -93,14 +97,14 @@ def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folde
             shown = overlay.fit(differ.astype(np.uint8), _SIZE, smooth=False) > 0
             panels.append((f'unreliable, {100 * differ.mean():.1f} %',
                            overlay.mark_unreliable(overlay.greyed(image), shown)))
-    found = set(pictures) | ({'u_c'} if maps is not None else set())
+    found = set(pictures) | ({'class maps'} if maps is not None else set())
     found |= {'u_0'} if maps is not None and maps.background is not None else set()
     ids = {int(i) for label in labels.values() if label is not None for i in np.unique(label)}
     return panels, found, ids - {0, 255}
 
 
 def _shown(folder: str | Path, cfg: Mapping[str, Any]) -> bool:
-    return any(Path(folder) == Path(cfg[k]) for k in ('y_crf', 'y_ret', 'prediction') if cfg.get(k))
+    return any(Path(folder) == Path(cfg[k]) for k in _LABEL_PANELS if cfg.get(k))
 
 
 def _image_file(folder: Path, image_id: str) -> Path:

@@ -62,12 +62,14 @@ class Gallery:
         images: In the order they are shown.
         note: What the score of an image is, and what could not be shown because it was not saved.
         class_ids: Segmentation ids that occur, for the legend.
+        compared: Whether pixels where Y_crf and Y_ret differ are marked.
     """
 
     title: str
     images: list[GalleryImage]
     note: str = ''
     class_ids: Sequence[int] = ()
+    compared: bool = False
 
 
 @dataclass
@@ -201,7 +203,7 @@ def _gallery(spec: ReportSpec, gallery: Gallery) -> str:
     legend = [f'<li><span class="swatch" style="background:rgb{tuple(map(int, spec.palette[i]))}"></span>'
               f'{escape(spec.classes[i])}</li>' for i in gallery.class_ids if i]
     legend += [f'<li><span class="swatch" style="background:rgb{IGNORED_COLOUR}"></span>ignored</li>',
-               '<li><span class="swatch hatch"></span>unreliable: Y_crf ≠ Y_ret</li>',
+               *(['<li><span class="swatch hatch"></span>unreliable: Y_crf ≠ Y_ret</li>'] if gallery.compared else []),
                '<li>0 <span class="swatch heat"></span>1</li>']
     cards = []
     for item in gallery.images:
