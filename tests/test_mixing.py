@@ -27,7 +27,8 @@ TRANSFORMER = """
 model = dict(
     backbone=dict(
         _delete_=True, type='MixVisionTransformer', embed_dims=8, num_stages=3, num_layers=(1, 1, 1),
-        num_heads=(1, 2, 4), patch_sizes=(7, 3, 3), strides=(4, 2, 1), sr_ratios=(4, 2, 1), out_indices=(2, ), drop_path_rate=0.),
+        num_heads=(1, 2, 4), patch_sizes=(7, 3, 3), strides=(4, 2, 1), sr_ratios=(4, 2, 1), out_indices=(2, ),
+        drop_path_rate=0.),
     head=dict(type='wsss_mm.HSPPHead', in_channels=32, loss_images=3),
     objectives=[
         dict(type='wsss_mm.ErasingTriplet', begin=1, hard_only=False),
