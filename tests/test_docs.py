@@ -91,6 +91,7 @@ def snippets(tmp_path, monkeypatch):
     ids = ['one', 'two']
     for split in ('train', 'val'):
         (data / f'ImageSets/Segmentation/{split}.txt').write_text('\n'.join(ids))
+    (data / 'tags.json').write_text('{"one": ["cat"], "two": []}')
     rng = np.random.default_rng(0)
     for image_id, name in zip(ids, ('cat', 'dog'), strict=True):
         Image.fromarray(rng.integers(0, 255, (70, 90, 3), np.uint8)).save(data / f'JPEGImages/{image_id}.jpg')
@@ -124,6 +125,15 @@ def test_own_data_classifier(snippets):
     sample = dataset[0]['data_samples']
     assert sample.gt_instances.bboxes.tolist() == [[10, 0, 60, 70]] and sample.gt_label.tolist() == [1, 0]
     loss_of(cfg, {'loss_bap'})
+
+
+def test_own_data_tags(snippets):
+    cfg = Config.fromfile(snippets / 'tag_classifier.py')
+    cfg.model.head.in_channels = 320
+    cfg.model.backbone = dict(type='MobileNetV2', out_indices=(6,))
+    dataset = DATASETS.build(cfg.pseudo_labels.dataset)
+    assert [dataset[i]['data_samples'].gt_label.tolist() for i in range(2)] == [[1, 0], [0, 0]]
+    loss_of(cfg, {'loss_cls'})
 
 
 def test_own_data_segmentor(snippets):
