@@ -10,8 +10,7 @@ pseudo_labels = dict(
         type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True, pipeline={{_base_.tag_pipeline}},
         ann_file=['ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt']),
     generator=dict(
-        type='wsss_mm.SavedMapLabels', threshold='colour',
-        image_dir='data/toy_voc/{{$TOY_PROFILE:tags}}_world{{$TOY_WORLD:0}}/JPEGImages',
+        type='wsss_mm.SavedMapLabels', threshold='mean',
         map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/cam/labels/maps',
         refiner=dict(
             type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1,

@@ -1,10 +1,10 @@
 """The background threshold of class maps, chosen without ground truth.
 
-:func:`colour_threshold` asks at which threshold the contour of the labels parts the colours of the images best. It uses
-nothing but the order of the scores, so that any increasing function of them gives the same labels.
 :func:`choose_threshold` looks at the scores of the best class alone, pooled over all images: their mean, or Otsu's
 split, the best known, which is mostly too high. These fit maps such as CAM gives them, each class divided by its
-maximum, and stray where scores are bent by a power.
+maximum, and stray where scores are bent by a power. :func:`colour_threshold` asks at which threshold the contour of
+the labels parts the colours of the images best. It uses nothing but the order of the scores, so that any increasing
+function of them gives the same labels, but takes sharp maps for granted.
 """
 
 from __future__ import annotations
