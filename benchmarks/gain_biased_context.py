@@ -50,6 +50,10 @@ METHODS = {
 }
 COLUMNS = {'masks': 'masks with it', 'val': 'val', 'without_context': 'A', 'context_alone': 'B',
            'overall': 'overall', 'auc': 'AUC', 'mass': 'attention inside', 'iou': 'IoU'}
+LEGEND = """A: object recognised without its context; B: context without the object rejected; overall: (A + B) / 2, 50 for
+a network that always says the same; AUC: P(logit of an A > logit of a B); val: images on which the class is judged
+rightly; attention inside: share of the class map on the object; IoU: of the object and the pixels from half the map's
+maximum on. The last two are of the images of val with the object."""
 
 
 def recognition(logits: np.ndarray, present: np.ndarray, context: np.ndarray) -> dict[str, float]:
@@ -229,11 +233,7 @@ def middle(values: list[float]) -> str:
 def table(results: dict[str, dict[int, dict]]) -> str:
     """The Markdown tables of the seeds that every method has."""
     seeds = sorted(set.intersection(*(set(r) for r in results.values())))
-    lines = [f'Medians (smallest … largest) over seeds {", ".join(map(str, seeds))}; all in %. A: object recognised without '
-             'its context; B: context without the object rejected; overall: (A + B) / 2, 50 for a network that always says '
-             'the same; AUC: P(logit of an A > logit of a B); val: images on which the class is judged rightly; attention '
-             'inside: share of the class map on the object, IoU: of the object and the pixels from half the maximum on, '
-             'both on the images of val with the object.', '']
+    lines = [f'Medians (smallest … largest) over seeds {", ".join(map(str, seeds))}; all in %.', '', LEGEND, '']
     for name, context in (('boat', 'water'), ('train', 'rail')):
         runs = {method: [by_seed[s][name] for s in seeds] for method, by_seed in results.items()}
         every = [r for found in runs.values() for r in found]

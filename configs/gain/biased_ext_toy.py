@@ -1,5 +1,5 @@
-# GAIN_ext on toy VOC's profile `biased`: masks of 92 random images of all classes, as the paper draws them; about 23 of the
-# images show boats and as many trains. A quarter of every batch is drawn from them.
+# GAIN_ext on toy VOC's profile `biased`: masks of 92 random images of all classes, as the paper draws them. About 23
+# of these show boats and 23 trains; a quarter of every batch is drawn from the 92.
 _base_ = './biased_plain_toy.py'
 crop_size = {{_base_.crop_size}}
 work_dir = 'work_dirs/toy_biased{{$TOY_WORLD:0}}/gain_ext'
