@@ -50,8 +50,8 @@ METHODS = {
 }
 COLUMNS = {'masks': 'masks with it', 'val': 'val', 'without_context': 'A', 'context_alone': 'B',
            'overall': 'overall', 'auc': 'AUC', 'mass': 'attention inside', 'iou': 'IoU'}
-LEGEND = """A: object recognised without its context; B: context without the object rejected; overall: (A + B) / 2, 50 for
-a network that always says the same; AUC: P(logit of an A > logit of a B); val: images on which the class is judged
+LEGEND = """A: object recognised without its context; B: context without the object rejected; overall: (A + B) / 2, 50
+for a network that always says the same; AUC: P(logit of an A > logit of a B); val: images on which the class is judged
 rightly; attention inside: share of the class map on the object; IoU: of the object and the pixels from half the map's
 maximum on. The last two are of the images of val with the object."""
 
