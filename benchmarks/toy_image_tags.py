@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument('--iters', type=int, default=700)
     parser.add_argument('--jobs', type=int, default=2, help='trainings at a time, one thread each')
     parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
+    parser.add_argument('--name', default='toy_image_tags', help='of the two files written there')
     args = parser.parse_args()
     setting = Setting(args.profile, args.backbone, args.iters)
     for world in args.worlds:   # shared by all rows, so made before any
@@ -269,12 +270,11 @@ def main() -> None:
             print(f'world {world}, {name}: {json.dumps(job.result())}', flush=True)
     results = {name: results[name] for name in args.rows}
     Path(args.out).mkdir(parents=True, exist_ok=True)
-    stem = 'toy_image_tags' + ('' if setting == Setting() else f'_{setting.name}')
-    Path(args.out, f'{stem}.json').write_text(json.dumps(results, indent=1) + '\n')
+    Path(args.out, f'{args.name}.json').write_text(json.dumps(results, indent=1) + '\n')
     text = table(results)
-    Path(args.out, f'{stem}.md').write_text(
-        f'Made by `python benchmarks/toy_image_tags.py --worlds {" ".join(map(str, args.worlds))} --profile '
-        f'{setting.profile} --backbone {setting.backbone} --iters {setting.iters}`\n\n{text}')
+    Path(args.out, f'{args.name}.md').write_text(
+        f'Made by `python benchmarks/toy_image_tags.py --name {args.name} --worlds {" ".join(map(str, args.worlds))} '
+        f'--profile {setting.profile} --backbone {setting.backbone} --iters {setting.iters} --rows …`\n\n{text}')
     print(text)
 
 
