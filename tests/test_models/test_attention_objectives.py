@@ -265,9 +265,10 @@ def test_masks_go_before_boxes_and_no_tags_mean_no_further_pass():
     assert gradients(model, losses['loss_am'])['backbone.stem.0.weight'].abs().max() == 0  # and a graph there is
 
 
-def test_masked_images_leave_batch_norm_alone():
+@pytest.mark.parametrize('norm', ['eval', 'batch'])
+def test_masked_images_leave_batch_norm_alone(norm):
     images, samples = images_and_samples()
-    plain, mining = build(), build(objectives=[MINING])
+    plain, mining = build(), build(objectives=[dict(MINING, norm=norm)])
     plain(images, samples, mode='loss')
     mining(images, samples, mode='loss')
     for name, value in plain.named_buffers():
@@ -286,6 +287,15 @@ def test_a_later_pass_that_moves_the_statistics_leaves_the_gradient_right():
     extra_pass(model, 5 * images + 3, norm='train')
     for name, found in gradients(model, maps.square().sum()).items():
         torch.testing.assert_close(found, expected[name], rtol=1e-6, atol=0)
+
+
+def test_a_pass_normalised_by_its_own_statistics():
+    """``'batch'`` computes what ``'train'`` does, ``'eval'`` what the network computes in use."""
+    model, (images, _) = build(), images_and_samples()
+    own, running = extra_pass(model, 3 * images, norm='batch')[0], extra_pass(model, 3 * images, norm='eval')[0]
+    torch.testing.assert_close(model.eval().extract_feat(3 * images)[0], running)
+    torch.testing.assert_close(extra_pass(model.train(), 3 * images, norm='train')[0], own)
+    assert (own - running).abs().max() > .1
 
 
 def test_state_comes_back_after_an_error():

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from wsss_mm.models.heads.base import present_pairs, stack_tags
 from wsss_mm.models.objectives.attention import check_option, class_attention, l_am, minmax_normalize, soft_mask
-from wsss_mm.models.objectives.base import Objective, pass_state
+from wsss_mm.models.objectives.base import NORMS, Objective, pass_state
 from wsss_mm.registry import MODELS
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class AttentionMining(Objective):
 
     def __init__(self, omega: float = 10., sigma: float = .5, score: str = 'sigmoid', loss_weight: float = 1.,
                  begin: int = 0, align_corners: bool = False, detach_norm: bool = False,
-                 grad_through_weights: bool = False, update: str = 'shared', norm: str = 'eval',
+                 grad_through_weights: bool = False, update: str = 'shared', norm: str = 'batch',
                  chunk: int | None = None) -> None:
         super().__init__(loss_weight, begin)
         check_option('AttentionMining: score', score, ('logit', 'sigmoid', 'softmax'))
         check_option('AttentionMining: update', update, ('shared', 'attention_only'))
-        check_option('AttentionMining: norm', norm, ('eval', 'train'))
+        check_option('AttentionMining: norm', norm, NORMS)
         self.omega, self.sigma, self.score = omega, sigma, score
         self.align_corners, self.detach_norm = align_corners, detach_norm
         self.grad_through_weights = grad_through_weights

@@ -17,6 +17,9 @@ from wsss_mm.errors import ConfigError
 if TYPE_CHECKING:
     from wsss_mm.models.classifiers import CAMClassifier
 
+NORMS = ('eval', 'batch', 'train')
+_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
+
 
 class Objective(BaseModule):
     """A training signal beside the pooling head's own loss.
@@ -62,33 +65,38 @@ def pass_state(module: nn.Module, norm: str = 'eval', frozen: bool = False) -> I
 
     Args:
         module: A network, or a part of one.
-        norm: ``'eval'`` lets normalisation layers with running statistics use these and leave them as they are: they
-            must not learn from masked images, and SyncBN would wait for ranks with fewer of them. ``'train'`` leaves
-            the layers' modes alone.
+        norm: Concerns normalisation layers with running statistics that are being trained; frozen ones, as those of
+            the published networks, stay as they are. ``'eval'``: use the running statistics and leave them as they
+            are. ``'batch'``: use the pass's own statistics, without a trace in the running ones. ``'train'``: use
+            its own, and let the running ones learn from them. Running statistics must not learn from masked images;
+            but between running and own ones a network can tell the two passes apart, and then be one thing in
+            training and another in use. SyncBN needs ``'eval'``: it would wait for ranks with fewer masked images.
         frozen: No gradient reaches the module's parameters, only its inputs.
 
     Raises:
         ConfigError: another ``norm``.
     """
-    if norm not in ('eval', 'train'):
-        raise ConfigError(f'norm={norm!r}', expected="'eval' or 'train'")
+    if norm not in NORMS:
+        raise ConfigError(f'norm={norm!r}', expected=' or '.join(map(repr, NORMS)))
     # Instances of mmcv's own SyncBN are no _BatchNorm; the statistics are what they all share.
-    norms: list[tuple[nn.Module, Any, Any]] = [
-        (m, m.running_mean, m.running_var) for m in module.modules()
-        if norm == 'eval' and m.training and isinstance(getattr(m, 'running_mean', None), Tensor)]
+    norms: list[tuple[nn.Module, dict[str, Any]]] = [
+        (m, {name: getattr(m, name) for name in _STATISTICS}) for m in module.modules()
+        if norm != 'train' and m.training and isinstance(getattr(m, 'running_mean', None), Tensor)]
     weights = [p for p in module.parameters() if frozen and p.requires_grad]
     try:
-        for layer, mean, variance in norms:
-            layer.training = False
+        for layer, statistics in norms:
+            layer.training = norm == 'batch'   # which moves the copies
             # Backward reads the statistics again, and torch does not notice that a later pass in 'train' moved them.
-            layer.running_mean, layer.running_var = mean.clone(), variance.clone()
+            for name, value in statistics.items():
+                setattr(layer, name, value.clone())
         for weight in weights:
             weight.requires_grad_(False)
         yield
     finally:
-        for layer, mean, variance in norms:
+        for layer, statistics in norms:
             layer.training = True
-            layer.running_mean, layer.running_var = mean, variance
+            for name, value in statistics.items():
+                setattr(layer, name, value)
         for weight in weights:
             weight.requires_grad_(True)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from wsss_mm.errors import ConfigError
 from wsss_mm.models.heads.base import full_precision, stack_tags
 from wsss_mm.models.objectives.attention import check_option
-from wsss_mm.models.objectives.base import Objective, extra_pass
+from wsss_mm.models.objectives.base import NORMS, Objective, extra_pass
 from wsss_mm.models.objectives.triplet import (
     DISTANCES,
     attract_loss,
@@ -81,7 +81,7 @@ class ErasingTriplet(Objective):
                 ('masked', masked, ('soft', 'rigid')), ('embedding', embedding, ('gpp', 'cam')),
                 ('anchor_region', anchor_region, ('low', 'full')), ('normalize', normalize, ('peak', 'vector', 'none')),
                 ('attract_distance', attract_distance, DISTANCES), ('repel_distance', repel_distance, DISTANCES),
-                ('norm', norm, ('eval', 'train'))):
+                ('norm', norm, NORMS)):
             check_option(f'ErasingTriplet: {name}', value, known)
         if not attract_weight and not repel_weight:
             raise ConfigError('ErasingTriplet: attract_weight and repel_weight are both 0', fix='remove the objective')
