@@ -4,4 +4,4 @@ work_dir = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/hspp/classifier'
 model = dict(head=dict(type='wsss_mm.HSPPHead', gamma=2., bins=(1, 2, 4)))
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/hspp/labels',
-    generator=dict(threshold=.1, localizer=dict(flip_fusion='max')))
+    generator=dict(threshold=.15, localizer=dict(flip_fusion='max')))

@@ -6,4 +6,4 @@ model = dict(
     objectives=[dict(type='wsss_mm.VisualWords', num_classes=6, in_channels=96, num_words=64)])
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/labels',
-    generator=dict(threshold=.1, localizer=dict(flip_fusion='max')))
+    generator=dict(threshold=.2, localizer=dict(flip_fusion='max')))
