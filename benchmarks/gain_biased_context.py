@@ -12,18 +12,13 @@ Example:
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from _toy import ROOT, call, choose_world, run_before, slug
 
 
 class Method(NamedTuple):
@@ -100,31 +95,10 @@ def inside(maps: np.ndarray, labels: np.ndarray, class_id: int) -> dict[str, flo
     return {name: 100 * float(values.mean()) for name, values in dict(mass=mass, iou=iou, area=area).items()}
 
 
-def choose_world(world: int) -> None:
-    """Let the configs, here and in the tools called from here, speak of one world."""
-    os.environ.update(TOY_WORLD=str(world), OMP_NUM_THREADS='1')
-    os.chdir(ROOT)
-
-
-def call(log: Path, tool: str, *args: str) -> None:
-    """Run one of the project's tools; its output goes to a log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, 'a') as stream:
-        done = subprocess.run([sys.executable, f'tools/{tool}.py', *args], stdout=stream, stderr=subprocess.STDOUT,
-                              check=False)
-    if done.returncode:
-        raise RuntimeError(f'{tool} {" ".join(args)} failed; see {log}')
-
-
 def prepare(seed: int) -> None:
     """Draw the world, and pretrain where that is not done."""
-    choose_world(seed)
-    from wsss_mm.engine import stages
-    before = stages.direct_prerequisites(stages.load_config('configs/gain/biased_plain_toy.py'))
-    for stage in stages.in_order(before):
-        if stages.why_incomplete(stage):
-            line = stages.command(stage, ROOT / 'tools')
-            call(ROOT / 'work_dirs/gain_biased_context.log', Path(line[1]).stem, *line[2:])
+    choose_world(seed, 'biased')
+    run_before(ROOT / 'work_dirs/gain_biased_context.log', 'configs/gain/biased_plain_toy.py')
 
 
 def training_options(method: Method, seed: int, iters: int | None) -> list[str]:
@@ -142,10 +116,9 @@ def training_options(method: Method, seed: int, iters: int | None) -> list[str]:
 
 def run(name: str, seed: int, iters: int | None) -> dict:
     """Train one method in one world, and score it; what is there already is kept."""
-    choose_world(seed)
+    choose_world(seed, 'biased')
     method = METHODS[name]
-    slug = ''.join(c if c.isalnum() else '_' for c in name).lower()
-    base = ROOT / f'work_dirs/toy_biased{seed}/context{iters or ""}/{slug}'
+    base = ROOT / f'work_dirs/toy_biased{seed}/context{iters or ""}/{slug(name)}'
     if (base / 'scores.json').is_file():
         return json.loads((base / 'scores.json').read_text())
     config = f'configs/gain/{method.config}'

@@ -10,15 +10,11 @@ Example:
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from _toy import ROOT, call, choose_world, run_stages
 
 # name, folder below the world's work dir, the paper's figure on VOC train (Table 1)
 LABELS = [
@@ -52,29 +48,10 @@ PAIRS = [
 ]
 
 
-def call(log: Path, tool: str, *args: str) -> None:
-    """Run one of the project's tools; its output goes to a log."""
-    with open(log, 'a') as stream:
-        done = subprocess.run([sys.executable, f'tools/{tool}.py', *args], stdout=stream, stderr=subprocess.STDOUT,
-                              check=False)
-    if done.returncode:
-        raise RuntimeError(f'{tool} {" ".join(args)} failed; see {log}')
-
-
-def choose_world(world: int, profile: str) -> None:
-    """Let the configs, here and in the tools called from here, speak of one world."""
-    os.environ.update(TOY_WORLD=str(world), TOY_PROFILE=profile, OMP_NUM_THREADS='1')
-    os.chdir(ROOT)
-
-
 def run_stage(log: Path, config: str, *, labels: bool = False) -> None:
     """Run a config's whole chain except its report; for ``labels`` its labelling stage too."""
     from wsss_mm.engine import stages
-    stage = stages.to_stage(dict(run='labels' if labels else 'train', config=config))
-    for needed in stages.in_order([stage]):
-        if stages.why_incomplete(needed):
-            line = stages.command(needed, ROOT / 'tools')
-            call(log, Path(line[1]).stem, *line[2:])
+    run_stages(log, [stages.to_stage(dict(run='labels' if labels else 'train', config=config))])
 
 
 def score_world(world: int, profile: str, seeds: list[int]) -> dict:

@@ -14,16 +14,12 @@ Example:
 import argparse
 import json
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from _toy import ROOT, call, choose_world, run_before, slug
 
 
 class Row(NamedTuple):
@@ -129,36 +125,11 @@ class Setting(NamedTuple):
         return found
 
 
-def choose_world(world: int, profile: str) -> None:
-    """Let the configs, here and in the tools called from here, speak of one world."""
-    os.environ.update(TOY_WORLD=str(world), TOY_PROFILE=profile, OMP_NUM_THREADS='1')
-    os.chdir(ROOT)
-
-
-def call(log: Path, tool: str, *args: str) -> None:
-    """Run one of the project's tools; its output goes to a log."""
-    with open(log, 'a') as stream:
-        done = subprocess.run([sys.executable, f'tools/{tool}.py', *args], stdout=stream, stderr=subprocess.STDOUT,
-                              check=False)
-    if done.returncode:
-        raise RuntimeError(f'{tool} {" ".join(args)} failed; see {log}')
-
-
-def run_before(log: Path, config: str) -> None:
-    """Run what a config stands on."""
-    from wsss_mm.engine import stages
-    for stage in stages.in_order(stages.direct_prerequisites(stages.load_config(config))):
-        if stages.why_incomplete(stage):
-            line = stages.command(stage, ROOT / 'tools')
-            call(log, Path(line[1]).stem, *line[2:])
-
-
 def score_row(world: int, name: str, setting: Setting) -> dict:
     """Train one row in one world and score its class maps."""
     choose_world(world, setting.profile)
     row = ROWS[name]
-    slug = ''.join(c if c.isalnum() else '_' for c in name).lower()
-    base = ROOT / f'work_dirs/image_tags/{setting.name}/{slug}/world{world}'
+    base = ROOT / f'work_dirs/image_tags/{setting.name}/{slug(name)}/world{world}'
     base.mkdir(parents=True, exist_ok=True)
     if (base / 'scores.json').is_file():
         return json.loads((base / 'scores.json').read_text())

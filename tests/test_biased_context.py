@@ -1,6 +1,7 @@
 """GAIN's experiment on biased data: the profile's law, the scores by hand, the benchmark's trainings and tables."""
 
 import importlib.util
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,9 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module')
 def benchmark():
+    sys.path.insert(0, str(ROOT / 'benchmarks'))
     spec = importlib.util.spec_from_file_location('gain_biased_context', ROOT / 'benchmarks/gain_biased_context.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(ROOT / 'benchmarks'))
     return module
 
 

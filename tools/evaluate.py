@@ -2,13 +2,13 @@
 
 Examples:
     pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
-    python tools/evaluate.py work_dirs/toy0/bap/labels/Y_crf --classes toy \\
+    python tools/evaluate.py work_dirs/toy_boxes0/bap/labels/Y_crf --classes toy \\
         --truth data/toy_voc/boxes_world0/SegmentationClass --boxes data/toy_voc/boxes_world0/Annotations \\
         --ids data/toy_voc/boxes_world0/ImageSets/Segmentation/train.txt
     the same, only where both kinds of labels agree:
-    python tools/evaluate.py … --agree-with work_dirs/toy0/bap/labels/Y_ret
+    python tools/evaluate.py … --agree-with work_dirs/toy_boxes0/bap/labels/Y_ret
     saved class maps, with the best background threshold and those chosen without ground truth:
-    python tools/evaluate.py --maps work_dirs/toy0/cam/labels/maps --classes toy --curve curve.png \\
+    python tools/evaluate.py --maps work_dirs/toy_tags0/cam/labels/maps --classes toy --curve curve.png \\
         --truth data/toy_voc/tags_world0/SegmentationClass --images data/toy_voc/tags_world0/JPEGImages \\
         --ids data/toy_voc/tags_world0/ImageSets/Segmentation/train.txt
 """

@@ -5,17 +5,10 @@ crop_size = (96, 96)
 data_preprocessor = dict(
     type='wsss_mm.WeakSegDataPreProcessor', mean=[110., 110., 110.], std=[60., 60., 60.], bgr_to_rgb=True,
     pad_val=0, seg_pad_val=255, size=crop_size)
-# what smaller images are padded with in crops: zero after normalisation
-image_pad = (110, 110, 110)
 # boxes, no masks
 box_pipeline = [
     dict(type='wsss_mm.LoadImage'),
     dict(type='wsss_mm.LoadWeakLabels'),
-    dict(type='wsss_mm.PackWeakInputs')]
-# image tags alone, also where there are boxes
-tag_pipeline = [
-    dict(type='wsss_mm.LoadImage'),
-    dict(type='wsss_mm.LoadWeakLabels', boxes=False),
     dict(type='wsss_mm.PackWeakInputs')]
 test_pipeline = [
     dict(type='wsss_mm.LoadImage'),

@@ -14,34 +14,11 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from wsss_mm.datasets.label_readers import read_image
 from wsss_mm.errors import CheckpointError, ConfigError, WSSSError
 from wsss_mm.pseudo_labels import LabelGenerator
-from wsss_mm.pseudo_labels.run import LabellingRun, image_size, size_batches
+from wsss_mm.pseudo_labels.run import LabellingRun
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.structures import ImageSample, LabelResult
-
-
-@pytest.fixture(scope='session')
-def unbroken(tmp_path_factory, label_config, classifier, contents):
-    """A labelling run in one go and one process: its config's path and the bytes of its files."""
-    folder = tmp_path_factory.mktemp('unbroken')
-    config = label_config(folder)
-    assert LabellingRun(Config.fromfile(config), classifier).run() == dict(
-        complete=True, labelled=16, skipped=0, failures={})
-    return Path(config), contents(folder / 'labels')
-
-
-@pytest.fixture
-def make_run(unbroken, tmp_path, classifier):
-    """A run of the unbroken one's config into another folder."""
-
-    def make(out='labels', checkpoint=classifier, rank=0, world_size=1, **options):
-        cfg = Config.fromfile(unbroken[0])
-        cfg.merge_from_dict({f'pseudo_labels.{k.replace("__", ".")}': v for k, v in options.items()})
-        cfg.pseudo_labels.out_dir = str(tmp_path / out)
-        return LabellingRun(cfg, checkpoint, rank=rank, world_size=world_size)
-    return make
 
 
 def test_the_labels_are_worth_comparing(unbroken):
@@ -127,148 +104,10 @@ def test_interrupted_again_and_again_equals_unbroken(unbroken, tmp_path, content
     assert contents(root) == unbroken[1]
 
 
-# ---------------------------------------------------------------- batches
-
-MIXED = [(60, 80), (60, 80), (96, 96), (60, 80), (80, 60), (60, 80), (96, 96), (60, 80), (60, 80), (96, 96), (80, 60),
-         (1, 33)]
-PARTITION = [[0, 1, 3], [2, 6, 9], [4, 10], [5, 7, 8], [11]]
-
-
-@pytest.fixture(scope='session')
-def mixed_config(toy_root, tmp_path_factory, label_config):
-    """Class maps of a toy VOC of mixed sizes, in batches of three: its config's path."""
-    folder = tmp_path_factory.mktemp('mixed')
-    root = folder / 'toy'
-    shutil.copytree(toy_root, root)
-    for number, size in enumerate(MIXED):
-        path = root / f'JPEGImages/train_{number:05d}.jpg'
-        Image.open(path).crop((0, 0, *size[::-1])).save(path)
-        annotate(root / f'Annotations/train_{number:05d}.xml', size, *[
-            (name, 1, 1, *size[::-1]) for name in ('cow', 'dog', 'cat')[:number % 3 + 1]])
-    return label_config(folder, root, """
-pseudo_labels['batch_size'] = 3
-pseudo_labels['dataset']['ann_file'] = 'ImageSets/Segmentation/train.txt'
-pseudo_labels['generator'] = dict(
-    _delete_=True, type='wsss_mm.ClassMapLabels', threshold=.3, localizer=dict(
-        type='wsss_mm.MultiScale', localizer=dict(type='wsss_mm.GradCAM', layer='backbone.layer1'), scales=(1., .5)))
-""")
-
-
-@pytest.fixture
-def mixed_run(mixed_config, tmp_path, classifier):
-    def make(out='labels', rank=0, world_size=1, **options):
-        cfg = Config.fromfile(mixed_config)
-        cfg.pseudo_labels.update(out_dir=str(tmp_path / out), **options)
-        return LabellingRun(cfg, classifier, rank=rank, world_size=world_size)
-    return make
-
-
-@pytest.fixture(scope='session')
-def unbroken_mixed(mixed_config, classifier, contents):
-    cfg = Config.fromfile(mixed_config)
-    assert LabellingRun(cfg, classifier).run() == dict(complete=True, labelled=12, skipped=0, failures={})
-    labels = [np.array(Image.open(p)) for p in sorted(Path(cfg.pseudo_labels.out_dir).glob('labels/*.png'))]
-    assert [x.shape for x in labels] == MIXED and sum(len(np.unique(x)) > 1 for x in labels) > 6
-    return contents(Path(cfg.pseudo_labels.out_dir))
-
-
-def test_batches_of_one_size_in_the_lists_order(mixed_config, tmp_path):
-    images = Path(Config.fromfile(mixed_config).pseudo_labels.dataset.data_root) / 'JPEGImages'
-    paths = [str(images / f'train_{i:05d}.jpg') for i in range(12)]
-    assert size_batches(paths, 3) == PARTITION
-    assert size_batches(paths, 1) == [[i] for i in range(12)]
-    (tmp_path / 'text.jpg').write_text('no image')
-    odd = [str(tmp_path / 'text.jpg'), paths[0], str(tmp_path / 'none.jpg'), paths[1]]
-    assert size_batches(odd, 8) == [[0], [1, 3], [2]]
-
-
-def test_turned_images_have_the_size_they_are_read_with(tmp_path):
-    path = tmp_path / 'turned.jpg'
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        Image.fromarray(np.zeros((4, 9, 3), np.uint8)).save(path, exif=exif)
-        assert image_size(path) == read_image(path).shape[:2]
-    assert image_size(path) == (9, 4)
-
-
-@pytest.mark.parametrize(('num_workers', 'ranks'), [(0, 2), (0, 3), (1, 1)])
-def test_neither_workers_nor_shards_change_a_batched_byte(mixed_run, unbroken_mixed, contents, num_workers, ranks):
-    runs = [mixed_run(rank=rank, world_size=ranks, num_workers=num_workers) for rank in reversed(range(ranks))]
-    assert [r.run()['complete'] for r in runs] == [False] * (ranks - 1) + [True]
-    assert contents(runs[0].folder.root) == unbroken_mixed
-
-
-def test_resume_within_a_batch_changes_no_byte(mixed_run, unbroken_mixed, contents):
-    """Its batch is computed again as it was, and only what is missing is written."""
-    run = mixed_run()
-    run.run()
-    stamps = {}
-    for number in (0, 3, 9, 10):
-        (run.folder.root / f'labels/train_{number:05d}.png').unlink()
-    stamps = {p: p.stat().st_mtime_ns for p in run.folder.root.glob('labels/*.png')}
-    seen = []
-    again = mixed_run()
-    extract = again.generator.extract_batch
-    again.generator.extract_batch = lambda *a: seen.append(len(a[1])) or extract(*a)
-    assert again.run() == dict(complete=True, labelled=4, skipped=8, failures={})
-    assert seen == [3, 3, 2] and contents(run.folder.root) == unbroken_mixed
-    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
-
-
-def test_a_bad_image_leaves_its_batch_as_it_was(mixed_run, unbroken_mixed, contents):
-    run = mixed_run()
-    path = Path(run.dataset.get_data_info(1)['img_path'])
-    whole = path.read_bytes()
-    try:
-        path.write_bytes(whole[:len(whole) // 2])      # its header still says its size
-        found = run.run()
-    finally:
-        path.write_bytes(whole)
-    assert found['labelled'] == 11 and list(found['failures']) == ['train_00001']
-    files = contents(run.folder.root)
-    others = [n for n in unbroken_mixed if n.startswith(('labels', 'maps')) and '_00001' not in n]
-    assert len(others) == 22 and all(files[n] == unbroken_mixed[n] for n in others)
-    assert mixed_run().run() == dict(complete=True, labelled=1, skipped=11, failures={})
-    assert contents(run.folder.root) == unbroken_mixed
-
-
-def test_a_batch_that_fails_is_run_image_by_image(mixed_run):
-    run = mixed_run()
-    extract = run.generator.extract_batch
-
-    def fails_on_one(model, images, inputs, samples):
-        if len(images) > 1 or 'train_00006' in samples[0].img_path:
-            raise RuntimeError('out of memory')
-        return extract(model, images, inputs, samples)
-
-    run.generator.extract_batch = fails_on_one
-    found = run.run()
-    assert found['labelled'] == 11 and list(found['failures']) == ['train_00006']
-    assert 'out of memory' in found['failures']['train_00006']
-
-
-def test_generators_that_know_no_batches(make_run, unbroken, contents):
-    """Sixteen images of one size, BANA's features one by one out of the batch: the same files."""
-    run = make_run(batch_size=5)
-    assert run.run()['complete']
-    files = contents(run.folder.root)
-    assert {n: b for n, b in files.items() if n != 'run.json'} == {
-        n: b for n, b in unbroken[1].items() if n != 'run.json'}
-    with pytest.raises(ConfigError, match='batch_size=0'):
-        make_run('other', batch_size=0)
-
-
 # ---------------------------------------------------------------- bad input
 
-def annotate(path, size, *objects):
-    nodes = ''.join(f'<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}'
-                    '</ymax></bndbox></object>' for name, a, b, c, d in objects)
-    path.write_text(f'<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{nodes}</annotation>')
-
-
 @pytest.fixture
-def odd_toy(toy_root, tmp_path):
+def odd_toy(toy_root, tmp_path, annotate):
     """A toy VOC with all kinds of images, four of which cannot be labelled: their ids and a word of their error."""
     root = tmp_path / 'toy'
     shutil.copytree(toy_root, root)

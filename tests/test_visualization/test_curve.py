@@ -72,7 +72,7 @@ def test_gaps_and_single_thresholds(tmp_path):
 
 
 def test_in_a_report(tree):
-    row = dict(name='CAM', labels=f'{tree}/work/labels', maps=f'{tree}/work/maps', curve=True)
+    row = dict(name='CAM', labels=str(tree / 'work' / 'labels'), maps=str(tree / 'work' / 'maps'), curve=True)
     cfg = dict(title='t', out_dir=str(tree / 'out'), data_root=str(tree), image_dir='JPEGImages', box_dir=None,
                classes=CLASSES, splits=dict(train='ids.txt'), rows=[row, {**row, 'name': 'without', 'curve': False}])
     text = build_report(cfg).read_text()

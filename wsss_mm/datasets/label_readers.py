@@ -24,6 +24,7 @@ from wsss_mm.errors import ConfigError, DataError
 BOX_CONVENTIONS = ('official', 'exact')
 OUTSIDE_POLICIES = ('error', 'clip')
 IGNORED = 255
+IMAGE_SUFFIXES = ('.jpg', '.png', '.jpeg')
 _TAG_FORM = 'JSON of the form {"image id": ["class name", …], …}'
 _COLOUR_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
 # Everything Pillow raises on broken files; its decoders are not consistent.
@@ -194,6 +195,19 @@ def _read_bytes(path: str | Path, backend_args: dict | None, kind: str) -> bytes
         return fileio.get(os.fspath(path), backend_args=backend_args)
     except FileNotFoundError:
         raise DataError(f'no such {kind}', file=path) from None
+
+
+def find_image(folder: str | Path, image_id: str) -> Path:
+    """An image's file in a folder, by its id.
+
+    Raises:
+        DataError: no such file.
+    """
+    for suffix in IMAGE_SUFFIXES:
+        if (path := Path(folder) / f'{image_id}{suffix}').is_file():
+            return path
+    raise DataError('no such image', file=Path(folder) / f'{image_id}.jpg', expected=' or '.join(IMAGE_SUFFIXES),
+                    fix='name the folder that holds the images')
 
 
 def read_id_list(path: str | Path) -> list[str]:

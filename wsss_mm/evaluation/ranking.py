@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from wsss_mm.evaluation.files import read_boxes, read_scored_map
 from wsss_mm.structures import ClassMaps
@@ -101,7 +100,7 @@ def evaluate_maps(map_dir: str | Path, truth_dir: str | Path, box_dir: str | Pat
     for image_id in ids:
         path = Path(map_dir) / f'{image_id}.npz'
         if path.is_file():
-            maps = ClassMaps.load(path)
+            maps = ClassMaps.load(path).full_size()
             truth = read_scored_map(Path(truth_dir) / f'{image_id}.png', len(classes), (maps.height, maps.width))
             boxes, labels = read_boxes(Path(box_dir) / f'{image_id}.xml', classes, truth.shape)
             _add_image(maps, truth, boxes, labels, own, ground)
@@ -124,16 +123,10 @@ def _add_image(maps: ClassMaps, truth: np.ndarray, boxes: np.ndarray, labels: np
         inside &= counted
         at = np.flatnonzero(maps.class_ids == class_id)
         if at.size:
-            own.update(_enlarge(maps.maps[at[0]], truth.shape)[inside], truth[inside] == class_id)
+            own.update(maps.maps[at[0]][inside], truth[inside] == class_id)
     anywhere &= counted
     if maps.background is not None:
-        ground.update(_enlarge(maps.background, truth.shape)[anywhere], truth[anywhere] == 0)
-
-
-def _enlarge(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    if values.shape == shape:
-        return values
-    return np.asarray(Image.fromarray(values).resize(shape[::-1], Image.Resampling.BILINEAR)).clip(0)
+        ground.update(maps.background[anywhere], truth[anywhere] == 0)
 
 
 def _auc_of_counts(negative: np.ndarray, positive: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss_mm.errors import DataError
 from wsss_mm.evaluation.files import read_scored_map
-from wsss_mm.pseudo_labels.auto_threshold import load_full_size
+from wsss_mm.structures import ClassMaps
 
 MEANS = ('miou', 'precision', 'recall', 'f1')
 
@@ -245,7 +245,7 @@ def evaluate_class_maps(map_dir: str | Path, truth_dir: str | Path, ids: Sequenc
     curve = ThresholdCurve(len(classes), thresholds)
     for image_id in ids:
         path = maps_of / f'{image_id}.npz'
-        found = load_full_size(path)
+        found = ClassMaps.load(path).full_size()
         truth = read_scored_map(truth_of / f'{image_id}.png', len(classes), (found.height, found.width))
         try:
             curve.update(found.maps, found.class_ids, truth)

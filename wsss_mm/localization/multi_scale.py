@@ -157,10 +157,7 @@ def _enlarged(maps: Tensor, target: tuple[int, int], relu: str, flip_fusion: str
     maps = torch.cat([maps[:, :1], maps[:, 1:].flip(3)], 1)
     if relu == 'before':
         maps = _fused(maps.relu(), flip_fusion, 1)[:, None]
-    if len(maps):                                # interpolate refuses an empty batch
-        maps = F.interpolate(maps, target, mode='bilinear', align_corners=False)
-    else:
-        maps = maps.new_zeros(0, 1, *target)
+    maps = F.interpolate(maps, target, mode='bilinear', align_corners=False)   # also of no class
     return maps[:, 0] if relu == 'before' else _fused(maps.relu(), flip_fusion, 1)
 
 

@@ -13,26 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from wsss_mm.datasets.label_readers import read_image
+from wsss_mm.datasets.label_readers import find_image, read_image
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.structures import ClassMaps
-
-
-def load_full_size(path: str | Path) -> ClassMaps:
-    """Class maps from their file, enlarged bilinearly to the image's size where they are smaller.
-
-    Raises:
-        DataError: see :meth:`ClassMaps.load`.
-    """
-    found = ClassMaps.load(path)
-    size = (found.height, found.width)
-    if found.maps.shape[1:] != size:
-        maps = torch.from_numpy(found.maps)[:, None]   # classes as the batch, which may be empty
-        found.maps = F.interpolate(maps, size, mode='bilinear', align_corners=False)[:, 0].numpy()
-    return found
 
 
 def score_histogram(map_dir: str | Path, ids: Sequence[str], bins: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +81,7 @@ def colour_threshold(map_dir: str | Path, image_dir: str | Path, ids: Sequence[s
     """
     total = np.zeros(bins - 1)
     for found, level in _levels(map_dir, ids, bins):
-        path = _image_path(Path(image_dir), found.image_id)
+        path = find_image(image_dir, found.image_id)
         image = read_image(path)
         if image.shape[:2] != (found.height, found.width):
             raise DataError('is {} x {} pixels (height x width), its class maps are of {} x {}'.format(
@@ -130,19 +114,12 @@ def _levels(map_dir: str | Path, ids: Sequence[str], bins: int) -> Iterator[tupl
     seen = False
     for image_id in ids:
         path = Path(map_dir) / f'{image_id}.npz'
-        if path.is_file() and len((found := load_full_size(path)).maps):
+        if path.is_file() and len((found := ClassMaps.load(path).full_size()).maps):
             seen = True
             yield found, np.clip(found.maps.max(0).ravel() * bins, 0, bins - 1).astype(np.intp)
     if not seen:
         raise DataError('no class maps of the listed images', file=map_dir, expected='<image id>.npz',
                         fix='save them first (save_maps=True), or name another folder')
-
-
-def _image_path(folder: Path, image_id: str) -> Path:
-    for suffix in ('.jpg', '.png', '.jpeg'):
-        if (folder / f'{image_id}{suffix}').is_file():
-            return folder / f'{image_id}{suffix}'
-    raise DataError('no such image', file=folder / f'{image_id}.jpg', expected='.jpg, .png or .jpeg')
 
 
 def _middle(quality: np.ndarray, edges: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import zipfile
 import zlib
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from wsss_mm.errors import DataError
 
@@ -31,6 +34,19 @@ class ClassMaps:
     height: int
     width: int
     background: np.ndarray | None = None
+
+    def full_size(self) -> ClassMaps:
+        """The same, enlarged bilinearly to the image's size; itself where it has that size."""
+        size = (self.height, self.width)
+
+        def enlarge(maps: np.ndarray) -> np.ndarray:
+            # classes as the batch, which may be empty
+            batch = torch.from_numpy(maps)[:, None]
+            return F.interpolate(batch, size, mode='bilinear', align_corners=False)[:, 0].numpy()
+        if self.maps.shape[1:] == size and (self.background is None or self.background.shape == size):
+            return self
+        background = None if self.background is None else enlarge(self.background[None])[0]
+        return dataclasses.replace(self, maps=enlarge(self.maps), background=background)
 
     def to_bytes(self) -> bytes:
         """The ``.npz`` file's bytes: float16, no pickle; the same maps give the same bytes."""

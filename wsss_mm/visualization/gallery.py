@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsss_mm.datasets.label_readers import read_image
-from wsss_mm.errors import DataError
+from wsss_mm.datasets.label_readers import find_image, read_image
 from wsss_mm.evaluation import ClassSet, Scores, read_boxes, read_scored_map
 from wsss_mm.structures import ClassMaps
 from wsss_mm.visualization import overlay
@@ -76,7 +75,7 @@ def make_gallery(cfg: Mapping[str, Any], row: Mapping[str, Any], split: str, sco
 def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folders: Folders,
             classes: ClassSet) -> tuple[list[tuple[str, np.ndarray]], set[str], set[int]]:
     """Panels of one image, the names of those that could be drawn, and the class ids in its label maps."""
-    original = read_image(_image_file(folders.images, image_id))
+    original = read_image(find_image(folders.images, image_id))
     image = overlay.fit(original, _SIZE)
     maps = _load_maps(cfg.get('maps'), image_id)
     labels = {name: _load_labels(folder, image_id, original.shape[:2], classes) for name, folder in (
@@ -105,13 +104,6 @@ def _panels(image_id: str, cfg: Mapping[str, Any], row: Mapping[str, Any], folde
 
 def _shown(folder: str | Path, cfg: Mapping[str, Any]) -> bool:
     return any(Path(folder) == Path(cfg[k]) for k in _LABEL_PANELS if cfg.get(k))
-
-
-def _image_file(folder: Path, image_id: str) -> Path:
-    for suffix in ('.jpg', '.png', '.jpeg'):
-        if (folder / f'{image_id}{suffix}').is_file():
-            return folder / f'{image_id}{suffix}'
-    raise DataError('no such image', file=folder / f'{image_id}.jpg', expected='.jpg, .png or .jpeg')
 
 
 def _load_maps(folder: str | Path | None, image_id: str) -> ClassMaps | None:

@@ -53,7 +53,8 @@ class AttentionMining(Objective):
                  begin: int = 0, align_corners: bool = False, detach_norm: bool = False,
                  grad_through_weights: bool = False, update: str = 'shared', norm: str = 'batch',
                  chunk: int | None = None) -> None:
-        super().__init__(loss_weight, begin)
+        super().__init__(begin)
+        self.loss_weight = loss_weight
         check_option('AttentionMining: score', score, ('logit', 'sigmoid', 'softmax'))
         check_option('AttentionMining: update', update, ('shared', 'attention_only'))
         check_option('AttentionMining: norm', norm, NORMS)

@@ -28,14 +28,12 @@ class Objective(BaseModule):
     logits, which localizers can fuse with those of the head.
 
     Args:
-        loss_weight: Factor of the loss.
         begin: Iterations of training before it starts.
         init_cfg: As in mmengine.
     """
 
-    def __init__(self, loss_weight: float = 1., begin: int = 0, init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(self, begin: int = 0, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
-        self.loss_weight = loss_weight
         self.begin = begin
 
     def active(self) -> bool:
