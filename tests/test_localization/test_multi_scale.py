@@ -8,8 +8,8 @@ from mmengine.config import Config
 from torch import nn
 
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.localization import CAM, GradCAM, MultiScale, merge_maps
-from wsss_mm.localization.multi_scale import _resized
+from wsss_mm.localization import CAM, GradCAM, Localizer, MultiScale, Views, merge_maps
+from wsss_mm.localization.multi_scale import resized
 from wsss_mm.registry import MODELS, TASK_UTILS
 
 close = torch.testing.assert_close
@@ -56,7 +56,7 @@ def test_irn_fixture(irn, output, name):
     assert (found.class_ids == data['keys'].numpy() + 1).all()
     assert (found.image_id, found.height, found.width) == ('a', *image.shape[:2])
     for i, (scale, raw) in enumerate(zip(multi.scales, multi.raw_maps(model, [image], tags)[0], strict=True)):
-        assert (_resized(image, scale) == data[f'scale{i}_uint8'].numpy()).all()
+        assert (resized(image, scale) == data[f'scale{i}_uint8'].numpy()).all()
         close(raw[:, 0].relu() + raw[:, 1].relu().flip(2), data[f'scale{i}_relu_flipsum'][data['keys']],
               rtol=1e-4, atol=1e-5)
 
@@ -144,8 +144,9 @@ def test_images_of_rgb_are_normalised_by_the_models_own_numbers(classifier_of, t
     model, image = classifier_of(), picture(20, 24)
 
     class Seen(CAM):
-        def maps(self, model, inputs, tags):
+        def maps(self, model, inputs, tags, views):
             self.inputs = inputs
+            assert views == Views(('0',), 1., True)
             return super().maps(model, inputs, tags)
 
     seen = Seen()
@@ -176,3 +177,25 @@ def test_what_is_refused(classifier_of, tags_of):
         model.data_preprocessor = MODELS.build(Config(preprocessor))
         with pytest.raises(ConfigError, match='data preprocessor makes'):
             multi.raw_maps(model, [image], tags)
+
+
+def test_a_trace_ends_with_the_maps_and_short_scales_wait(classifier_of, tags_of):
+    class Steps(Localizer):
+        def maps(self, model, inputs, tags, views):
+            return list(self.trace(model, inputs, tags, views))[-1]
+
+        def trace(self, model, inputs, tags, views):
+            for step in range(3 if views.scale == 1 else 2):
+                yield (step + 1) * CAM().maps(model, inputs, tags)
+
+    model, image, tags = classifier_of(), picture(32, 40), tags_of((1, 4))
+    multi = MultiScale(Steps(), scales=(1., .5))
+    steps = list(multi.trace(model, image, tags[0]))
+    once = MultiScale(CAM(), scales=(1., .5)).raw_maps(model, [image], tags)[0]
+    assert len(steps) == 3
+    for step, factors in zip(steps, [(1, 1), (2, 2), (3, 2)], strict=True):
+        for maps, factor, single in zip(step, factors, once, strict=True):
+            close(maps, factor * single)
+    for maps, last in zip(multi.raw_maps(model, [image], tags)[0], steps[-1], strict=True):
+        close(maps, last)
+    assert len(list(MultiScale(CAM()).trace(model, image, tags[0]))) == 1

@@ -91,7 +91,7 @@ def test_features_and_labels_of_a_batch(model, localizer):
     images = list(rng.integers(0, 255, (2, 21, 34, 3), np.uint8))
     generator = pickle.loads(pickle.dumps(ClassMapLabels(localizer, threshold=.4)))
     tags = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]])
-    features = generator.extract_batch(model, images, None, [BaseDataElement(gt_label=t.float()) for t in tags])
+    features = generator.extract_batch(model, images, None, [BaseDataElement(gt_label=t.float(), metainfo=dict(img_id='a')) for t in tags])
     results = [generator.label(sample_of(t, image), f, {})
                for t, image, f in zip(([2, 5], []), images, features, strict=True)]
     multi = generator.localizer

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.localization.localizer import Localizer
+from wsss_mm.localization.localizer import Localizer, Views
 from wsss_mm.registry import TASK_UTILS
 
 
@@ -32,7 +32,7 @@ class CAM(Localizer):
             raise ConfigError(f'CAM: fuse={fuse!r}', expected="'none', 'max' or 'max_norm'")
         self.fuse = fuse
 
-    def maps(self, model: Any, inputs: Tensor, tags: Tensor) -> Tensor:
+    def maps(self, model: Any, inputs: Tensor, tags: Tensor, views: Views | None = None) -> Tensor:
         """See :meth:`Localizer.maps`.
 
         Raises:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.localization.localizer import Localizer
+from wsss_mm.localization.localizer import Localizer, Views
 from wsss_mm.registry import TASK_UTILS
 
 
@@ -40,7 +40,7 @@ class GradCAM(Localizer):
     def __init__(self, layer: str | None = None) -> None:
         self.layer = layer
 
-    def maps(self, model: Any, inputs: Tensor, tags: Tensor) -> Tensor:
+    def maps(self, model: Any, inputs: Tensor, tags: Tensor, views: Views | None = None) -> Tensor:
         """See :meth:`Localizer.maps`.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,20 @@ from PIL import Image
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.localization.localizer import Localizer
+from wsss_mm.localization.localizer import ImageLocalizer, Localizer, Views, number_ids
 from wsss_mm.registry import TASK_UTILS
-from wsss_mm.structures import ClassMaps
 
 _CHOICES = dict(relu=('before', 'after'), flip_fusion=('sum', 'max'), scale_fusion=('sum', 'max'),
                 normalize=('max', 'minmax', 'none'), output=('full', 'quarter'))
 
 
 @TASK_UTILS.register_module()
-class MultiScale:
+class MultiScale(ImageLocalizer):
     """Runs a localizer on an image at several scales, plain and mirrored, and merges what it finds.
 
-    It has two halves, since labelling is divided between the network's process and worker processes:
-    :meth:`raw_maps` runs the network, once per scale for all images and their mirror images; :meth:`merge` is the
-    rest, on the maps of one image and the classes present alone. Images are resized as uint8 by Pillow's bicubic
-    filter (which averages where it shrinks, as cv2 and PyTorch do not) to ``round(H·s) x round(W·s)``.
+    :meth:`raw_maps` runs the localizer once per scale, for all images and their mirror images. Images are resized as
+    uint8 by Pillow's bicubic filter (which averages where it shrinks, as cv2 and PyTorch do not) to
+    ``round(H·s) x round(W·s)``.
 
     As published: IRN (also AdvCAM, RIB, W-OoD) the defaults; AEFT ``relu='after', align16=False``; VWE
     ``flip_fusion='max'``.
@@ -65,63 +63,62 @@ class MultiScale:
         self.scales, self.flip, self.eps, self.align16 = tuple(scales), flip, eps, align16
 
     @torch.no_grad()
-    def raw_maps(self, model: Any, images: Sequence[np.ndarray], tags: Tensor) -> list[list[Tensor]]:
-        """The network's half.
+    def raw_maps(self, model: Any, images: Sequence[np.ndarray], tags: Tensor, image_ids: Sequence[str] | None = None
+                 ) -> list[list[Tensor]]:
+        """The network's half, see :meth:`ImageLocalizer.raw_maps`.
 
-        Per scale one forward of N·2 images, so per image ``2·Σs²`` times the network's cost at the image's size.
-
-        Args:
-            model: The classifier in eval mode; its own data preprocessor normalises.
-            images: N of ``(H, W, 3)`` uint8 RGB, all of one size.
-            tags: ``(N, C)`` bool, the classes present.
-
-        Returns:
-            For each image, for each scale ``(K, F, h, w)`` float32 on the CPU: its K classes, ascending, and F = 2
-            with the map of the mirrored image, not mirrored back.
+        Per scale the localizer sees N·2 images; a localizer of one forward costs ``2·Σs²`` times the network's cost
+        at the image's size per image.
 
         Raises:
             DataError: images of different sizes, or not uint8.
             ConfigError: tags of another number of classes, or a data preprocessor that pads or does not normalise.
         """
+        ids = number_ids(images) if image_ids is None else tuple(image_ids)
+        tags, counts = tags.bool(), tags.bool().sum(1).tolist()
+        found: list[list[Tensor]] = [[] for _ in images]
+        for inputs, rows, views in self._inputs(model, images, tags, ids):
+            maps = self._by_pair(self.localizer.maps(model, inputs, rows, views))
+            for own, part in zip(found, maps.split(counts), strict=True):
+                own.append(part)
+        return found
+
+    def trace(self, model: Any, image: np.ndarray, tags: Tensor, image_id: str = '0') -> Iterator[list[Tensor]]:
+        """See :meth:`ImageLocalizer.trace`; a scale that needs fewer steps than others keeps its last maps."""
+        scales = [self.localizer.trace(model, *views)
+                  for views in self._inputs(model, [image], tags[None].bool(), (image_id,))]
+        last: list[Tensor] = []
+        while True:
+            with torch.no_grad():
+                step = [next(scale, None) for scale in scales]
+            if all(maps is None for maps in step):
+                return
+            last = [last[i] if maps is None else self._by_pair(maps) for i, maps in enumerate(step)]
+            yield last
+
+    def _inputs(self, model: Any, images: Sequence[np.ndarray], tags: Tensor, ids: tuple[str, ...]
+                ) -> Iterator[tuple[Tensor, Tensor, Views]]:
+        """What the localizer is given at each scale."""
         if len({image.shape for image in images}) != 1 or images[0].dtype != np.uint8:
             raise DataError(f'images of the shapes {sorted({image.shape for image in images})}, {images[0].dtype}',
                             expected='(H, W, 3) uint8, all of one size', fix='hand them over size by size')
         if tags.shape[1] != model.head.num_classes:
             raise ConfigError(f'images with tags of {tags.shape[1]} classes, the classifier has '
                               f'{model.head.num_classes}', expected='the data set that it was trained on')
-        tags, counts = tags.bool(), tags.bool().sum(1).tolist()
-        found: list[list[Tensor]] = [[] for _ in images]
         for scale in self.scales:
-            inputs = _normalised(model, [_resized(image, scale) for image in images])
-            passes = 1 + self.flip
+            inputs = normalised(model, [resized(image, scale) for image in images])
             if self.flip:
                 inputs = torch.cat([inputs, inputs.flip(3)])
-            maps = self.localizer.maps(model, inputs, tags.to(inputs.device).repeat(passes, 1)).float().cpu()
-            by_pair = maps.unflatten(0, (passes, -1)) if len(maps) else maps.new_zeros(passes, *maps.shape)
-            for own, part in zip(found, by_pair.transpose(0, 1).split(counts), strict=True):
-                own.append(part)
-        return found
+            yield inputs, tags.to(inputs.device).repeat(1 + self.flip, 1), Views(ids, scale, self.flip)
+
+    def _by_pair(self, maps: Tensor) -> Tensor:
+        """``(F·P, h, w)``, images first -> ``(P, F, h, w)`` on the CPU."""
+        maps, passes = maps.float().cpu(), 1 + self.flip
+        return (maps.unflatten(0, (passes, -1)) if len(maps) else maps.new_zeros(passes, *maps.shape)).transpose(0, 1)
 
     def merge(self, raw: Sequence[Tensor], height: int, width: int) -> Tensor:
         """The workers' half: the maps of one image, ``(K, H', W')`` float32; see :func:`merge_maps`."""
         return merge_maps(raw, height, width, **self._merging, eps=self.eps, align16=self.align16)
-
-    def class_maps(self, model: Any, images: Sequence[np.ndarray], tags: Tensor,
-                   image_ids: Sequence[str] | None = None) -> list[ClassMaps]:
-        """Class maps of a few images, both halves in one.
-
-        Args:
-            model, images, tags: As in :meth:`raw_maps`.
-            image_ids: Default: their numbers.
-
-        Returns:
-            One per image.
-        """
-        ids = [str(i) for i in range(len(images))] if image_ids is None else image_ids
-        height, width = images[0].shape[:2]
-        return [ClassMaps(image_id, (present.nonzero().flatten() + 1).cpu().numpy(),
-                          self.merge(raw, height, width).numpy(), height, width)
-                for image_id, present, raw in zip(ids, tags, self.raw_maps(model, images, tags), strict=True)]
 
 
 def merge_maps(raw: Sequence[Tensor], height: int, width: int, flip_fusion: str = 'sum', scale_fusion: str = 'sum',
@@ -165,14 +162,15 @@ def _fused(maps: Tensor, how: str, dim: int) -> Tensor:
     return maps.sum(dim) if how == 'sum' else maps.amax(dim)
 
 
-def _resized(image: np.ndarray, scale: float) -> np.ndarray:
+def resized(image: np.ndarray, scale: float) -> np.ndarray:
+    """An RGB image at ``round(H·s) x round(W·s)``, by Pillow's bicubic filter."""
     height, width = (max(1, round(n * scale)) for n in image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _normalised(model: Any, images: list[np.ndarray]) -> Tensor:
+def normalised(model: Any, images: list[np.ndarray]) -> Tensor:
     """RGB images of one size -> ``(N, 3, h, w)`` as the model's own data preprocessor makes it."""
     bgr = [torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy()) for image in images]
     inputs = model.data_preprocessor(dict(inputs=bgr, data_samples=[BaseDataElement() for _ in bgr]), False)['inputs']

@@ -90,8 +90,8 @@ class ClassMapLabels(MapLabeller):
     label. Images of one size are run together where ``pseudo_labels.batch_size`` allows it.
 
     Args:
-        localizer: Config of a :class:`~wsss_mm.localization.MultiScale`, or of a localizer such as CAM or GradCAM,
-            which is then run at the image's own size, once.
+        localizer: Config of an :class:`~wsss_mm.localization.ImageLocalizer`, such as MultiScale, or of a localizer
+            such as CAM or GradCAM, which is then run at the image's own size, once.
         threshold: Score of the background (IRN .15, VWE .14). None makes class maps alone, no labels, for
             :class:`SavedMapLabels` to choose a threshold by.
         refiner, background, alpha: As of :class:`MapLabeller`.
@@ -129,7 +129,7 @@ class ClassMapLabels(MapLabeller):
                                   fix='put LoadWeakLabels into the pipeline of pseudo_labels.dataset')
         tags = torch.stack([sample.gt_label for sample in data_samples]) > 0
         return [{f'scale{i}': maps for i, maps in enumerate(raw)}
-                for raw in self.localizer.raw_maps(model, images, tags)]
+                for raw in self.localizer.raw_maps(model, images, tags, [sample.img_id for sample in data_samples])]
 
     def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:
         """The label map ``labels`` and the class maps; see the class."""
