@@ -31,6 +31,10 @@ def sample_of(tags, image=GREY, image_id='a'):
     return ImageSample(image_id, image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.array(tags, np.int64))
 
 
+def packed(tags):
+    return BaseDataElement(gt_label=tags, metainfo=dict(img_id='a'))
+
+
 # ---------------------------------------------------------------- the best class
 
 def test_vwe_fixture(parity):
@@ -91,7 +95,7 @@ def test_features_and_labels_of_a_batch(model, localizer):
     images = list(rng.integers(0, 255, (2, 21, 34, 3), np.uint8))
     generator = pickle.loads(pickle.dumps(ClassMapLabels(localizer, threshold=.4)))
     tags = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]])
-    features = generator.extract_batch(model, images, None, [BaseDataElement(gt_label=t.float(), metainfo=dict(img_id='a')) for t in tags])
+    features = generator.extract_batch(model, images, None, [packed(t.float()) for t in tags])
     results = [generator.label(sample_of(t, image), f, {})
                for t, image, f in zip(([2, 5], []), images, features, strict=True)]
     multi = generator.localizer
@@ -110,7 +114,7 @@ def test_features_and_labels_of_a_batch(model, localizer):
 
 def test_maps_alone_and_labels_alone(model):
     image = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
-    samples = [BaseDataElement(gt_label=torch.tensor([1., 0, 0, 0, 0, 0]))]
+    samples = [packed(torch.tensor([1., 0, 0, 0, 0, 0]))]
     maps_alone, labels_alone = ClassMapLabels(CAM_CFG, threshold=None), ClassMapLabels(CAM_CFG, save_maps=False)
     assert maps_alone.outputs == () and labels_alone.outputs == ('labels',)
     found = [g.label(sample_of([1], image), g.extract_batch(model, [image], None, samples)[0], {})

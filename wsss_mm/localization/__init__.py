@@ -19,7 +19,7 @@ from wsss_mm.localization.grad_cam import GradCAM
 from wsss_mm.localization.localizer import ImageLocalizer, Localizer, Views
 from wsss_mm.localization.multi_scale import MultiScale, merge_maps
 
-__all__ = ['CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'UpsampledFeatures', 'Views', 'background_attention',
-           'background_class_map', 'background_queries', 'best_class', 'box_class_maps', 'box_masks', 'cosine_maps',
-           'crf_input', 'crf_labels', 'interpolation_matrix', 'merge_maps', 'pixel_boxes', 'retrieval_maps',
-           'smallest_box', 'threshold_background']
+__all__ = ['CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'UpsampledFeatures', 'Views',
+           'background_attention', 'background_class_map', 'background_queries', 'best_class', 'box_class_maps',
+           'box_masks', 'cosine_maps', 'crf_input', 'crf_labels', 'interpolation_matrix', 'merge_maps', 'pixel_boxes',
+           'retrieval_maps', 'smallest_box', 'threshold_background']
