@@ -135,6 +135,9 @@ def test_other_json(tmp_path, content, found):
     (tmp_path / 'x.json').write_text(content)
     with pytest.raises(DataError, match=found):
         read_instances(tmp_path / 'x.json')
+    with pytest.raises(DataError, match='are not there') as info:
+        read_instances(tmp_path / 'y.json')
+    assert 'annotations_trainval2014.zip' in str(info.value)
 
 
 def test_check_says_what_is_missing(coco):

@@ -127,6 +127,7 @@ def test_bad_label_maps_are_named(tree):
 
 def test_class_sets(tmp_path):
     assert resolve_classes('voc').names[20] == 'tvmonitor' and resolve_classes('toy').names[1] == 'cat'
+    assert resolve_classes('coco').names[80] == 'toothbrush'
     (tmp_path / 'names.txt').write_text('background\nleaf\n\nfruit\n')
     own = resolve_classes(tmp_path / 'names.txt')
     assert own.names == ('background', 'leaf', 'fruit')

@@ -65,6 +65,9 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
         stems = {image['id']: Path(image['file_name']).stem for image in found['images']}
         for image, category in found['annotations']:
             present[image].add(category)
+    except FileNotFoundError:
+        raise DataError('the COCO instances are not there', file=path,
+                        fix='they are in annotations_trainval2014.zip; unpack it in the data folder') from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f'not readable as COCO instances ({type(error).__name__}: {error})', file=path,
                         expected='instances_train2014.json or instances_val2014.json',

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from mmseg.datasets import PascalVOCDataset
 
+from wsss_mm.datasets import WeakCOCODataset
 from wsss_mm.datasets.toy_voc import TOY_CLASSES, TOY_PALETTE
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.errors import ConfigError, DataError
@@ -27,10 +28,10 @@ class ClassSet(NamedTuple):
 
 
 def resolve_classes(classes: str | Path | Sequence[str]) -> ClassSet:
-    """Classes from ``'voc'``, ``'toy'``, a text file (one name per line, background first) or the names themselves.
+    """Classes from ``'voc'``, ``'coco'``, ``'toy'``, a text file (one name per line, background first) or the names themselves.
 
     Raises:
-        ConfigError: neither of the two names nor a file.
+        ConfigError: none of these names, and no file.
         DataError: a file with fewer than two names, or with a name twice.
     """
     if not isinstance(classes, (str, Path)):
@@ -38,12 +39,16 @@ def resolve_classes(classes: str | Path | Sequence[str]) -> ClassSet:
     if classes == 'voc':
         return ClassSet(tuple(PascalVOCDataset.METAINFO['classes']),
                         np.array(PascalVOCDataset.METAINFO['palette'], np.uint8))
+    if classes == 'coco':
+        return ClassSet(tuple(WeakCOCODataset.METAINFO['classes']),
+                        np.array(WeakCOCODataset.METAINFO['palette'], np.uint8))
     if classes == 'toy':
         return ClassSet(tuple(TOY_CLASSES), np.array(TOY_PALETTE, np.uint8))
     path = Path(classes)
     if not path.is_file():
-        raise ConfigError(f'classes {str(classes)!r} is neither a known set nor a file', expected="'voc', 'toy' or a "
-                          'text file', fix='write the class names into a text file, one per line, background first')
+        raise ConfigError(f'classes {str(classes)!r} is neither a known set nor a file',
+                          expected="'voc', 'coco', 'toy' or a text file",
+                          fix='write the class names into a text file, one per line, background first')
     names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > 255:
         raise DataError(f'{len(names)} names, {len(set(names))} of them different', file=path,
