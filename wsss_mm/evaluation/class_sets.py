@@ -28,7 +28,7 @@ class ClassSet(NamedTuple):
 
 
 def resolve_classes(classes: str | Path | Sequence[str]) -> ClassSet:
-    """Classes from ``'voc'``, ``'coco'``, ``'toy'``, a text file (one name per line, background first) or the names themselves.
+    """Classes from ``'voc'``, ``'coco'``, ``'toy'``, a text file (a name per line, background first) or the names.
 
     Raises:
         ConfigError: none of these names, and no file.
