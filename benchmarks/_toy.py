@@ -36,10 +36,13 @@ def run_stages(log: Path, wanted: Iterable[Any]) -> None:
             call(log, Path(line[1]).stem, *line[2:])
 
 
-def run_before(log: Path, config: str) -> None:
-    """Run what a config stands on."""
+def run_before(log: Path, config: str, own: bool = False) -> None:
+    """Run what a config stands on; with ``own`` also its own training, so that labels can follow."""
     from wsss_mm.engine import stages
-    run_stages(log, stages.direct_prerequisites(stages.load_config(config)))
+    if own:
+        run_stages(log, stages.needs(stages.Stage('labels', config)))
+    else:
+        run_stages(log, stages.direct_prerequisites(stages.load_config(config)))
 
 
 def slug(name: str) -> str:
