@@ -1,5 +1,6 @@
 """From a trained network and an image to class maps."""
 
+from wsss_mm.localization.adv_cam import AdvCAM
 from wsss_mm.localization.background_maps import (
     background_attention,
     background_class_map,
@@ -19,7 +20,7 @@ from wsss_mm.localization.grad_cam import GradCAM
 from wsss_mm.localization.localizer import ImageLocalizer, Localizer, Views
 from wsss_mm.localization.multi_scale import MultiScale, merge_maps
 
-__all__ = ['CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'UpsampledFeatures', 'Views',
+__all__ = ['AdvCAM', 'CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'UpsampledFeatures', 'Views',
            'background_attention', 'background_class_map', 'background_queries', 'best_class', 'box_class_maps',
            'box_masks', 'cosine_maps', 'crf_input', 'crf_labels', 'interpolation_matrix', 'merge_maps', 'pixel_boxes',
            'retrieval_maps', 'smallest_box', 'threshold_background']
