@@ -1,5 +1,6 @@
 """Hooks and the stage chain."""
 
 from wsss_mm.engine.hooks import PseudoLabelHook, StageHook
+from wsss_mm.engine.ood_hook import OoDCentresHook
 
-__all__ = ['PseudoLabelHook', 'StageHook']
+__all__ = ['OoDCentresHook', 'PseudoLabelHook', 'StageHook']

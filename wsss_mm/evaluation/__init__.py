@@ -3,6 +3,7 @@
 from wsss_mm.evaluation.class_map_metric import ClassMapMetric
 from wsss_mm.evaluation.class_sets import ClassSet, resolve_classes
 from wsss_mm.evaluation.confusion import ConfusionMatrix
+from wsss_mm.evaluation.context import context_share, evaluate_context
 from wsss_mm.evaluation.files import read_boxes, read_ids, read_scored_map
 from wsss_mm.evaluation.folder import Scores, evaluate_folder
 from wsss_mm.evaluation.ranking import MapAUC, auc, evaluate_maps
@@ -10,5 +11,5 @@ from wsss_mm.evaluation.tag_metric import TagMetric, average_precision
 from wsss_mm.evaluation.threshold_curve import ThresholdCurve, evaluate_class_maps
 
 __all__ = ['ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'TagMetric', 'ThresholdCurve', 'auc',
-           'average_precision', 'evaluate_class_maps', 'evaluate_folder', 'evaluate_maps', 'read_boxes', 'read_ids',
-           'read_scored_map', 'resolve_classes']
+           'average_precision', 'context_share', 'evaluate_class_maps', 'evaluate_context', 'evaluate_folder',
+           'evaluate_maps', 'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes']
