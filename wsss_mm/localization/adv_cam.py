@@ -178,9 +178,9 @@ def region_maps(scores: Tensor, labels: Tensor, positive: Tensor) -> Tensor:
         ``(B, F, h, w)``, 0 where no score of the class is positive.
     """
     maps = own_maps(scores, labels).relu()
-    counts = (maps.detach() > 0).sum((2, 3))
+    counts = (maps.detach() > 0).sum((2, 3)).to(maps.dtype)
     share = counts / (counts.sum(1, keepdim=True) * positive[labels][:, None]).clamp_min(1)
-    return maps * share.to(maps.dtype)[..., None, None]
+    return maps * share[..., None, None]
 
 
 def peak_maps(scores: Tensor, labels: Tensor) -> Tensor:
