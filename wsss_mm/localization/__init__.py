@@ -19,8 +19,11 @@ from wsss_mm.localization.cam import CAM
 from wsss_mm.localization.grad_cam import GradCAM
 from wsss_mm.localization.localizer import ImageLocalizer, Localizer, Views
 from wsss_mm.localization.multi_scale import MultiScale, merge_maps
+from wsss_mm.localization.rib import RIB
+from wsss_mm.localization.stochastic_cam import StochasticCAM
 
-__all__ = ['AdvCAM', 'CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'UpsampledFeatures', 'Views',
-           'background_attention', 'background_class_map', 'background_queries', 'best_class', 'box_class_maps',
-           'box_masks', 'cosine_maps', 'crf_input', 'crf_labels', 'interpolation_matrix', 'merge_maps', 'pixel_boxes',
-           'retrieval_maps', 'smallest_box', 'threshold_background']
+__all__ = ['AdvCAM', 'CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'RIB', 'StochasticCAM',
+           'UpsampledFeatures', 'Views', 'background_attention', 'background_class_map', 'background_queries',
+           'best_class', 'box_class_maps', 'box_masks', 'cosine_maps', 'crf_input', 'crf_labels',
+           'interpolation_matrix', 'merge_maps', 'pixel_boxes', 'retrieval_maps', 'smallest_box',
+           'threshold_background']
