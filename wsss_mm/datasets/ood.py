@@ -29,7 +29,7 @@ class OoDImages(BaseDataset):
         ann_file: Id list below ``data_root``, one id a line, as ``tools/collect_ood.py`` exports; ``''`` takes every
             image of the folder.
         data_root: Folder that ``ann_file`` and ``data_prefix`` are relative to.
-        data_prefix: ``dict(img_path=…)``, folder of the images ``<id>.jpg``, ``.png`` or ``.jpeg``.
+        data_prefix: ``dict(img_path=…)``, folder of the images: ``<id>``, or ``<id>.jpg``, ``.png``, ``.jpeg``.
         count: Use so many alone (Figure 4.5), the first by the hash of ``count_seed`` and id, so that smaller sets lie
             in larger ones; None for all.
         count_seed: Seed of that draw.
@@ -57,8 +57,12 @@ class OoDImages(BaseDataset):
                 raise ConfigError(f'count={self.count} of {len(ids)} OoD images', file=self.ann_file or folder,
                                   expected=f'1 … {len(ids)}')
             ids = sorted(sorted(ids, key=self._place)[:self.count])
-        return [dict(img_path=os.fspath(find_image(folder, image_id)), img_id=image_id, seg_fields=[])
-                for image_id in ids]
+        paths = {image_id: _path(folder, image_id) for image_id in ids}
+        if missing := [image_id for image_id, path in paths.items() if path is None]:
+            raise DataError(f'{len(missing)} of {len(ids)} OoD images are not there, such as {missing[0]!r}',
+                            file=folder, expected=f'the images that {self.ann_file} lists',
+                            fix='correct data_prefix=dict(img_path=…), or the list')
+        return [dict(img_path=path, img_id=image_id, seg_fields=[]) for image_id, path in paths.items()]
 
     def _ids(self, folder: str) -> Sequence[str]:
         if self.ann_file:
@@ -68,14 +72,23 @@ class OoDImages(BaseDataset):
                 raise DataError(error.problem.replace('the split', 'the list of OoD images'), file=self.ann_file,
                                 expected=error.expected, fix='export it with tools/collect_ood.py, or name another '
                                 'list; without OoD images train the plain classifier') from None
-        names = [os.path.splitext(name) for name in os.listdir(folder)]
-        ids = [stem for stem, suffix in names if suffix in IMAGE_SUFFIXES]
-        if not ids:
+        names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES)]
+        if not names:
             raise DataError('no OoD image in this folder', file=folder, expected=' or '.join(IMAGE_SUFFIXES))
-        return ids
+        return names
 
     def _place(self, image_id: str) -> bytes:
         return hashlib.sha256(f'{self.count_seed} {image_id}'.encode()).digest()
+
+
+def _path(folder: str, image_id: str) -> str | None:
+    path = os.path.join(folder, image_id)   # lists name files whole that have another suffix than the usual ones
+    if os.path.isfile(path):
+        return path
+    try:
+        return os.fspath(find_image(folder, image_id))
+    except DataError:
+        return None
 
 
 @DATASETS.register_module()

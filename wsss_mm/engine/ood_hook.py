@@ -98,6 +98,9 @@ class OoDCentresHook(Hook):
         counts = torch.zeros(len(sums), dtype=torch.float64)
         for _, features, samples in self._features(model, objective, images, parts[0], progress):
             tags = stack_tags(samples, sums)
+            if tags.shape[1] != len(sums):
+                raise ConfigError(f'OutOfDistribution: num_classes={len(sums)}, but the images have tags of '
+                                  f'{tags.shape[1]}', fix=f'set num_classes={tags.shape[1]}')
             sums += tags.T @ features.double()
             counts += tags.sum(0)
         found = torch.zeros(len(ood), sums.shape[1])
@@ -115,7 +118,8 @@ class OoDCentresHook(Hook):
     def _features(self, model: Any, objective: OutOfDistribution, images: _Plain, batches: list[list[int]],
                   progress: Progress | None) -> Iterator[tuple[list[int], Tensor, list]]:
         """Numbers, features ``(n, D)`` on the CPU and samples of each batch."""
-        loader = DataLoader(images, batch_sampler=batches, num_workers=self.num_workers, collate_fn=pseudo_collate)
+        loader = DataLoader(images, batch_sampler=batches, num_workers=self.num_workers, collate_fn=pseudo_collate,
+                            generator=torch.Generator())   # the training's random numbers stay as they are
         for rows, data in zip(batches, loader, strict=True):
             inputs = model.data_preprocessor(data, False)['inputs']
             yield rows, objective.features(model, model.extract_feat(inputs)).cpu(), data['data_samples']

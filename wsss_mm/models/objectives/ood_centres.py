@@ -73,8 +73,8 @@ def kmeans(features: Tensor, clusters: int, iterations: int = 10) -> Tensor:
 def closest(apart: Tensor, ratio: float, selection: str = 'batch') -> Tensor:
     """The closest pairs of image and cluster.
 
-    With n distances above 0 and k = int(n·(1 - ratio)), those strictly below the k-th largest. Equal distances
-    are therefore never kept in part, and none of them where all are equal.
+    With n distances above 0 and k = int(n·(1 - ratio)), those strictly below the k-th largest; all if k is 0. So equal
+    distances are kept together or not at all, and none where all are equal.
 
     Args:
         apart: ``(N, K)`` distances.

@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.models.heads.base import full_precision, stack_tags
+from wsss_mm.models.heads.base import full_precision, select_map, stack_tags
 from wsss_mm.models.objectives.attention import check_option
 from wsss_mm.models.objectives.base import NORMS, Objective, extra_pass, pass_state
 from wsss_mm.models.objectives.ood_centres import SELECTIONS, ood_metric_loss
@@ -140,8 +140,13 @@ class OutOfDistribution(Objective):
             own.copy_(value)
 
     def features(self, classifier: CAMClassifier, feats: Sequence[Tensor]) -> Tensor:
-        """The classifier's maps -> features z ``(N, D)``, spatial means."""
-        return full_precision(classifier.head.select(feats)).mean((2, 3))
+        """The classifier's maps -> features z ``(N, D)``, spatial means of the one that the head works on.
+
+        Raises:
+            ConfigError: a map of another width.
+        """
+        owner = type(self).__name__
+        return full_precision(select_map(feats, classifier.head.in_index, self.centres_in.shape[1], owner)).mean((2, 3))
 
     def loss(self, classifier: CAMClassifier, inputs: Tensor, feats: Sequence[Tensor],
              data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
