@@ -1,5 +1,5 @@
 # AdvCAM on PASCAL VOC 2012 train_aug: class maps of CAM's classifier while the image climbs, 27 steps at four scales.
-# Background: the code sweeps .15 … .34 for its seeds and names no one value; its labels go on to IRN, with .15 as surely
+# Background: the code sweeps .15 … .34 for its seeds and names no one value. Its labels go on to IRN, .15 as surely
 # background, .35 as surely foreground and the maps to the power of 1.5.
 _base_ = '../cam/classifier_voc.py'
 pseudo_labels = dict(
