@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmseg.structures import SegDataSample
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.localization import CAM, GradCAM
+from wsss_mm.localization import CAM, AdvCAM, GradCAM
 from wsss_mm.models.heads import StochasticHead
 from wsss_mm.models.heads.stochastic_head import masked_logits, seen_by_taps
 from wsss_mm.registry import MODELS
@@ -218,6 +218,8 @@ def test_objectives_and_other_localizers_work_with_it():
         close(maps[0].mean((1, 2)), logits[tags > 0])
         assert maps[0].shape == maps[1].shape == (3, 8, 10) and torch.equal(model(inputs), logits)
         close(GradCAM('backbone.layer3').maps(model, inputs, tags > 0), maps[1], rtol=1e-3, atol=1e-4)
+        climbed = list(AdvCAM(steps=4).trace(model, inputs, tags > 0))
+        assert climbed[-1].shape == maps[0].shape and climbed[-1].isfinite().all() and climbed[-1].max() > 0
 
 
 def test_float32_under_autocast():
@@ -245,10 +247,19 @@ def test_bad_settings(options, words):
     assert all(word in str(caught.value) for word in words)
 
 
-def test_there_are_no_1x1_weights():
+def test_weights_of_a_1x1_classifier():
+    """The same class maps of constant features, away from the border; Grad-CAM's weights are near them."""
+    torch.manual_seed(0)
+    head = head_of(torch.randn(3, 4, 5, 5), drop_prob=.7)
+    constant = torch.rand(1, 4, 1, 1)
+    maps = head.class_maps((constant.expand(-1, -1, 7, 7),))
+    close(maps[0, :, 3, 3], head.class_weights @ constant.flatten())
+    wide = torch.zeros(1, 4, 99, 99)
+    weights = head.gradcam_weights(wide, torch.tensor([[0, 0], [0, 1], [0, 2]])) * 99 ** 2
+    close(weights, head.weight_matrix, rtol=0, atol=.05 * head.weight_matrix.abs().max().item())
+
+
+def test_features_of_another_width():
     head = StochasticHead(4, 8)
-    for name in ('weight_matrix', 'class_weights'):
-        with pytest.raises(ConfigError, match='its kernel is 9 x 9'):
-            getattr(head, name)
     with pytest.raises(ConfigError, match='in_channels=8'):
         head((torch.zeros(1, 7, 3, 3),))

@@ -120,14 +120,12 @@ class StochasticHead(BasePoolingHead):
 
     @property
     def weight_matrix(self) -> Tensor:
-        """There is none.
+        """``(C, D)``: what a channel weighs for a class, all taps together, the mean over masks.
 
-        Raises:
-            ConfigError: always.
+        It is the 1x1 classifier that gives the same class maps where features do not change within a window.
         """
-        size = self.kernel_size
-        raise ConfigError(f'StochasticHead has no weight_matrix (C, D): its kernel is {size} x {size}',
-                          expected='a head with a 1x1 classifier', fix='use GAPHead here')
+        kernel = self.classifier.weight.flatten(2)
+        return kernel @ self.mean_factors(kernel)
 
     def kept_factor(self, drop_prob: float) -> float:
         """What kept units beside the centre are multiplied by, at some drop probability.
