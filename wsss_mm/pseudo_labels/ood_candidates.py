@@ -31,8 +31,8 @@ from wsss_mm.pseudo_labels.run import size_batches
 FLOOR = .01
 _SUFFIXES = {*IMAGE_SUFFIXES, '.bmp', '.webp', '.tif', '.tiff'}
 _HEADER = ['image', 'class', 'p']
-_UNNAMED = (f'a list of images cannot name this file; expected: printable, ending in {", ".join(IMAGE_SUFFIXES)}, and no '
-            'other image of that name; rename or convert it')
+_UNNAMED = ('a list of images cannot name this file\n  expected: a printable name, ending in '
+            f'{" or ".join(IMAGE_SUFFIXES)}, that no other image has\n  to mend it: rename or convert it')
 
 Scores = dict[str, list[tuple[str, float]]]   # image id -> (class name, p), the highest p first
 

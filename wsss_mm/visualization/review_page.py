@@ -22,8 +22,8 @@ from wsss_mm.files import write_atomic
 from wsss_mm.visualization.page import STYLE
 from wsss_mm.visualization.review_script import SCRIPT
 
-THUMBNAIL = 192   # pixels of the longer side: some 9 kB, a photograph's object can be told
-PER_FILE = 2500   # images of one file: some 30 MB, which browsers open at once
+THUMBNAIL = 192   # pixels of the longer side: enough to tell what a photograph shows, in some 8 kB
+PER_FILE = 2500   # images of one file: some 20 MB, which a browser opens within seconds
 _CSP = ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; "
         "form-action 'none'")
 
@@ -46,7 +46,7 @@ border-radius:99px;padding:2px 11px;cursor:pointer}
 #note{min-height:1.4em}
 #grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(180px,1fr));gap:12px;padding:14px 0 40px}
 .card{font:inherit;text-align:left;color:inherit;background:var(--panel);border:2px solid var(--line);
-border-radius:8px;padding:6px;cursor:pointer;display:flex;flex-direction:column;gap:5px;scroll-margin:210px 0 12px;
+border-radius:8px;padding:6px;cursor:pointer;display:flex;flex-direction:column;gap:5px;scroll-margin-bottom:12px;
 content-visibility:auto;contain-intrinsic-size:auto 168px auto 200px;min-width:0}
 .card:focus-visible,.tool:focus-visible,#classes button:focus-visible{
 outline:3px solid var(--accent);outline-offset:2px}
@@ -107,7 +107,7 @@ def write_review(path: str | Path, title: str, groups: Mapping[str, Sequence[Can
                  progress: Callable[[], None] | None = None, per_file: int = PER_FILE) -> list[Path]:
     """Write the page, or several of ``per_file`` images each, as ``review_1.html``, ``review_2.html`` …
 
-    Pictures are made and encoded one at a time; what grows with their number is the file, by some 12 kB each.
+    Pictures are made and encoded one at a time; what grows with their number is the file, by some 8 kB for each.
 
     Args:
         path: The file; of several, the numbers go before its suffix, and likewise in ``export_name``.
@@ -141,6 +141,8 @@ def write_review(path: str | Path, title: str, groups: Mapping[str, Sequence[Can
                 progress()
         write_atomic(file, _document(heading, classes, export).encode())
         written.append(file)
+    for old in {Path(path), *Path(path).parent.glob(f'{Path(path).stem}_[0-9]*{Path(path).suffix}')} - {*written}:
+        old.unlink(missing_ok=True)   # of more or fewer candidates
     return written
 
 

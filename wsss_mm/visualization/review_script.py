@@ -87,8 +87,16 @@ function show(group, focus) {
     tab.tabIndex = i === group ? 0 : -1;
   });
   grid.setAttribute('aria-label', 'Candidates for ' + data.classes[group].name);
+  fit();
   grid.replaceChildren(...data.classes[group].images.map(card));
   move(place, focus);
+}
+
+// What the sticky bar covers does not count as visible.
+function fit() {
+  const bar = byId('bar');
+  const sticky = getComputedStyle(bar).position === 'sticky';
+  document.documentElement.style.scrollPaddingTop = (sticky ? bar.offsetHeight : 0) + 12 + 'px';
 }
 
 function move(index, focus) {
@@ -194,6 +202,7 @@ file.addEventListener('change', () => {
   if (file.files.length) importList(file.files[0]);
   file.value = '';
 });
+window.addEventListener('resize', fit);
 data.classes.forEach((group, i) => {
   const tab = element('button', '', group.name);
   tab.type = 'button';
