@@ -14,12 +14,11 @@ model = dict(
     data_preprocessor=dict(   # Caffe's VGG-16: BGR, mean subtracted, no division
         type='wsss_mm.WeakSegDataPreProcessor', mean=[104.008, 116.669, 122.675], std=[1., 1., 1.], bgr_to_rgb=False,
         pad_val=0, seg_pad_val=255),
-    # 321 -> 41; the paper's ends at block 5, this has fc6 and fc7 as convolutions too
-    backbone=dict(
-        type='wsss_mm.VGG16', fc_dilation=1, dropout_ratio=.5,
+    backbone=dict(   # to block 5 at stride 8: 512 x 41 x 41
+        type='wsss_mm.VGG16', fully_connected=False,
         init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://vgg16_caffe')),
     head=dict(
-        type='wsss_mm.StochasticHead', num_classes=20, in_channels=1024, kernel_size=9, drop_prob=.9, rescale='none'))
+        type='wsss_mm.StochasticHead', num_classes=20, in_channels=512, kernel_size=9, drop_prob=.9, rescale='none'))
 train_dataloader = dict(
     batch_size=10, num_workers=8, persistent_workers=True, sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(

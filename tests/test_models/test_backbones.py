@@ -7,6 +7,7 @@ from torch import nn
 
 from wsss_mm.errors import CheckpointError, ConfigError
 from wsss_mm.models.backbones import VGG16, ToyNet, convert_vgg16_keys
+from wsss_mm.models.backbones.pretrained import load_pretrained
 from wsss_mm.registry import MODELS
 
 TORCHVISION_CONVS = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
@@ -39,6 +40,18 @@ def test_vgg16_large_fov_matches_the_official_network(vgg, parity):
     assert isinstance(outputs, tuple) and len(outputs) == 1
     torch.testing.assert_close(outputs[0][0, ::8], expected['features'], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(outputs[0][0].norm(dim=0), expected['feature_l2'], rtol=1e-3, atol=1e-3)
+
+
+def test_vgg16_without_its_fully_connected_layers(vgg):
+    """The map of conv5_3, at stride 8; weights of a file that has these layers are taken all the same."""
+    net = VGG16(fully_connected=False).eval()
+    assert {k.split('.')[0] for k in net.state_dict()} == {'features'}
+    load_pretrained(net, vgg.state_dict(), file='vgg', unused=net.unused_parts)
+    image = torch.randn(1, 3, 65, 73)
+    with torch.no_grad():
+        found, = net(image)
+        torch.testing.assert_close(found, vgg.features[:-1](image))
+    assert found.shape == (1, 512, 9, 10) and found.min() >= 0
 
 
 def test_vgg16_drops_whole_channels_in_training_alone():

@@ -48,16 +48,17 @@ class VGG16(CheckedPretrained):
     Args:
         fc_dilation: Dilation of fc6: 1 in BANA's classifier, 12 in DeepLab-V1.
         dropout_ratio: Channel dropout after fc6 and fc7.
+        fully_connected: False ends with block 5, 512 channels: no pools after it, no fc6, no fc7 (FickleNet).
         init_cfg: Default: Kaiming.
     """
 
     scratch_init = (dict(type='Kaiming', layer='Conv2d'),)
     convert = staticmethod(convert_vgg16_keys)
     optional_parts = ('fc6.', 'fc7.')
-    unused_parts = ('classifier.', 'fc8')
+    unused_parts: tuple[str, ...] = ('classifier.', 'fc8')
 
-    def __init__(self, fc_dilation: int = 1, dropout_ratio: float = .5, init_cfg: dict | list[dict] | None = None
-                 ) -> None:
+    def __init__(self, fc_dilation: int = 1, dropout_ratio: float = .5, fully_connected: bool = True,
+                 init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         layers: list[nn.Module] = []
         channels = 3
@@ -67,6 +68,11 @@ class VGG16(CheckedPretrained):
                 layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
                 channels = width
             layers.append(nn.MaxPool2d(3, stride, padding=1))
+        self.fully_connected = fully_connected
+        if not fully_connected:
+            self.features = nn.Sequential(*layers[:-1])
+            self.unused_parts += self.optional_parts
+            return
         self.features = nn.Sequential(*layers)
         self.average_pool = nn.AvgPool2d(3, stride=1, padding=1)
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=fc_dilation, dilation=fc_dilation)
@@ -74,7 +80,9 @@ class VGG16(CheckedPretrained):
         self.dropout = nn.Dropout2d(dropout_ratio)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """``(N, 3, H, W)`` -> one map ``(N, 1024, h, w)``, non-negative."""
+        """``(N, 3, H, W)`` -> one map ``(N, 1024, h, w)``, or ``(N, 512, h, w)``, non-negative."""
+        if not self.fully_connected:
+            return (self.features(x),)
         x = self.average_pool(self.features(x))
         for layer in (self.fc6, self.fc7):
             x = self.dropout(F.relu(layer(x)))
