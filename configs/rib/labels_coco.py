@@ -1,7 +1,5 @@
 # RIB on COCO 2014, settings of the published script. Paper: class maps 3.0 mIoU above those of IRN's classifier.
 _base_ = '../cam/classifier_coco.py'
-prerequisites = [
-    dict(run='data', kind='coco', root='data/coco'), dict(run='train', config='configs/cam/classifier_coco.py')]
 pseudo_labels = dict(
     out_dir='work_dirs/coco/rib/labels',
     generator=dict(

@@ -1,7 +1,6 @@
 # RIB on toy VOC, with CAM's classifier. The settings are the toy's, for a CPU: one scale, 8 other images and a rate for a
 # small net; published are scales 1, .5, 1.5, 2, 20 images and 8e-6 for a ResNet-50 (labels_voc.py).
 _base_ = '../cam/classifier_toy.py'
-prerequisites = [{{_base_.toy_data}}, dict(run='train', config='configs/cam/classifier_toy.py')]
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/rib/labels',
     generator=dict(

@@ -1,7 +1,6 @@
 # RIB on PASCAL VOC 2012: the class maps of CAM's classifier, summed while it is fitted to each image. Settings of the
 # published code; paper: 56.5 mIoU of the class maps on train, where CAM has 48.8.
 _base_ = '../cam/classifier_voc.py'
-prerequisites = [{{_base_.voc_data}}, dict(run='train', config='configs/cam/classifier_voc.py')]
 pseudo_labels = dict(
     out_dir='work_dirs/voc/rib/labels',
     generator=dict(

@@ -167,7 +167,7 @@ def known_features(model: nn.Module, inputs: Sequence[Tensor], feats: Sequence[t
     extract: Any = model.extract_feat
 
     def answer(x: Tensor) -> Any:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not _at_work(model):
             for known, found in zip(inputs, feats, strict=True):
                 if known.shape == x.shape and torch.equal(known, x):
                     return tuple(f.detach() for f in found)

@@ -147,13 +147,13 @@ class RIB(ImageLocalizer):
         labels = tags.to(views[0]).repeat(2, 1)
         total: list[Tensor] = []
         for step in range(end + 1):
-            with adapted.installed():
+            with adapted.installed(), torch.set_grad_enabled(step < end):
                 # At the end nothing but the area is asked for.
                 seen = views if step < end else views[reference:reference + 1]
-                with cache.used(learn=step == 0), torch.set_grad_enabled(step < end):
+                with cache.used(learn=step == 0):
                     feats = [model.extract_feat(view) for view in seen]
-                    maps = [model.head.class_maps(found) for found in feats]
-                    logits = [self._pooled(found, labels) for found in maps]
+                maps = [model.head.class_maps(found) for found in feats]
+                logits = [self._pooled(found, labels) for found in maps]
                 own = maps[reference if step < end else 0].detach()
                 full = step > 0 and self.stop_area is not None and \
                     covered(own[:, tags], self.area_ratio) > self.stop_area
@@ -168,8 +168,8 @@ class RIB(ImageLocalizer):
                         break
                     total = self._summed(total, raw, full)
                 if not ends:
-                    self._update(model, adapted, optimizer, rib_loss(torch.cat(logits), labels.repeat(len(views), 1),
-                                                                     self.margin), next(others, None), step)
+                    loss = rib_loss(torch.cat(logits), labels.repeat(len(views), 1), self.margin)
+                    self._update(model, adapted, optimizer, loss, next(others, None), step)
             if total:
                 yield total
             if ends:
@@ -224,12 +224,11 @@ class RIB(ImageLocalizer):
             adapted.check_gradients()
         if batch is not None:
             inputs, tags = batch
-            with torch.enable_grad():
-                maps = model.head.class_maps(model.extract_feat(inputs))
-                if maps.shape[1] != tags.shape[1]:
-                    raise ConfigError(f'RIB: other images have tags of {tags.shape[1]} classes, the classifier has '
-                                      f'{maps.shape[1]}', expected='the data set that it was trained on')
-                rib_loss(self._pooled(maps, tags), tags, self.margin).backward()
+            maps = model.head.class_maps(model.extract_feat(inputs))
+            if maps.shape[1] != tags.shape[1]:
+                raise ConfigError(f'RIB: other images have tags of {tags.shape[1]} classes, the classifier has '
+                                  f'{maps.shape[1]}', expected='the data set that it was trained on')
+            rib_loss(self._pooled(maps, tags), tags, self.margin).backward()
         for group in optimizer.param_groups:
             group['lr'] = group['first_lr'] * (1 - step / self.steps) ** self.power
         optimizer.step()
