@@ -165,6 +165,31 @@ def test_the_scored_labels_are_always_shown(cfg):
     assert page.rows[0] == ['labels', 'train mIoU', 'paper’s', 'val mIoU']   # no figure that needs boxes
 
 
+def test_figures_are_embedded_as_they_are(cfg, tmp_path):
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (300, 1280, 3)).astype(np.uint8)).save(tmp_path / 'plot.png')
+    Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)).save(tmp_path / 'photo.jpg')
+    figures = [dict(title='mIoU <per> step', path=str(tmp_path / 'plot.png'), caption='60 images & "more"'),
+               dict(title='photo', path=tmp_path / 'photo.jpg')]
+    page = Page(build_report({**cfg, 'figures': figures, 'gallery': None}))
+    plot, photo = page.images
+    assert base64.b64decode(plot['src'].removeprefix('data:image/png;base64,')) == (tmp_path / 'plot.png').read_bytes()
+    assert photo['src'].startswith('data:image/jpeg;base64,') and decoded(photo).shape == (20, 30, 3)
+    assert plot['alt'] == 'mIoU <per> step: 60 images & "more"' and photo['alt'] == 'photo'
+    assert (plot['width'], plot['height']) == ('640', '150') and (photo['width'], photo['height']) == ('30', '20')
+    assert 'mIoU <per> step' in page.text and '60 images & "more"' in page.text
+
+
+def test_a_figure_that_cannot_be_shown(cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, 'evaluate_folder', lambda *a, **k: pytest.fail('scored before the figures were read'))
+    (tmp_path / 'text.png').write_text('no picture')
+    Image.new('RGB', (4, 4)).save(tmp_path / 'drawn.gif')
+    for name, message in (('none.png', "the figure 'plot' of the report is not there"), ('text.png', 'not readable'),
+                          ('drawn.gif', 'its format is gif'), ('', 'not readable')):
+        with pytest.raises(DataError, match=message):
+            build_report({**cfg, 'figures': [dict(title='plot', path=str(tmp_path / name))]})
+
+
 def test_nothing_is_loaded_from_outside(cfg):
     path = build_report(cfg)
     text = path.read_text()
@@ -194,6 +219,8 @@ def test_scores_are_kept_until_a_file_changes(cfg, monkeypatch):
     (dict(rows=[]), "lacks"),
     (dict(rows=[dict(name='a', labels='x')] * 2), 'one name'),
     (dict(gallery=dict(row='nobody')), "row 'nobody'"),
+    (dict(figures=[dict(title='a', file='b.png')]), r"figures\[0\] has the unknown keys \['file'\]"),
+    (dict(figures=[dict(title='a')]), r"figures\[0\] lacks \['path'\]"),
     (dict(stations=[('classifier', 'BAP')]), r'stations\[0\]'),
 ])
 def test_config_errors(cfg, change, message):

@@ -24,11 +24,12 @@ from wsss_mm.evaluation.protocol import describe_run
 from wsss_mm.progress import Progress
 from wsss_mm.visualization.curve import draw_curve
 from wsss_mm.visualization.gallery import GALLERY_KEYS, Folders, make_gallery
-from wsss_mm.visualization.report import Gallery, ReportSpec, Row, write_report
+from wsss_mm.visualization.report import Gallery, ReportSpec, Row, read_figure, write_report
 
 _KEYS = {'title', 'out_dir', 'data_root', 'image_dir', 'truth_dir', 'box_dir', 'splits', 'classes', 'rows', 'gallery',
-         'stations', 'protocol', 'paper_source',
+         'figures', 'stations', 'protocol', 'paper_source',
          'needs'}   # the stages that tools/train.py runs before the report
+_FIGURE_KEYS = {'title', 'path', 'caption'}
 _ROW_KEYS = {'name', 'labels', 'agree_with', 'maps', 'curve', 'paper', 'remark'}
 # Raise it whenever a score's definition changes: older cached scores are then made anew.
 _SCORING = 1
@@ -58,6 +59,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
                 dict(name='agreement', labels='work_dirs/…/Y_crf', agree_with='work_dirs/…/Y_ret')],
             gallery=dict(row='BAP Y_crf', split='train', worst=6, best=6, maps='work_dirs/…/maps',
                          y_crf='work_dirs/…/Y_crf', y_ret='work_dirs/…/Y_ret', prediction=None),
+            figures=[dict(title='mIoU per step', path='work_dirs/curves/advcam.png', caption='…')],
             stations=[('weak labels', 'boxes', 'no masks'), ('classifier', 'BAPHead', 'grid 4'), …],
             protocol={'scales': '1', 'CRF at test': 'none'}, paper_source='BANA, Table 1, PASCAL VOC 2012')
 
@@ -65,7 +67,8 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
     ``paper`` is a figure per split, or one number for the first split. ``gallery`` may be a list of such dicts; its
     worst and best images are those of ``row`` (default: the last) on ``split`` (default: the row's first) by the mIoU
     of each image alone; a folder that is missing is named as "not saved". A row's folder may hold several splits; one
-    of which it holds no image shows –. ``labels`` are looked up from the working directory.
+    of which it holds no image shows –. ``labels`` are looked up from the working directory, and so
+    are ``figures``, pictures (PNG or JPEG) that the page shows as they are, such as those of ``tools/trace.py``.
 
     Scores are kept in ``scores.json`` beside a row's folder, keyed by name, size and time of every file that was
     read, so a second report takes seconds.
@@ -79,7 +82,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
 
     Raises:
         ConfigError: an unknown or missing key, two rows of one name, a gallery of a row that is not there.
-        DataError: see :func:`~wsss_mm.evaluation.evaluate_folder`.
+        DataError: a figure that is missing; see also :func:`~wsss_mm.evaluation.evaluate_folder`.
     """
     cfg = _checked(cfg_report)
     classes = resolve_classes(cfg['classes'])
@@ -87,6 +90,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
     folders = Folders(root / cfg.get('image_dir', 'JPEGImages'), root / cfg.get('truth_dir', 'SegmentationClass'),
                       root / box_dir if box_dir else None)
     splits = {name: read_ids(root / path) for name, path in cfg['splits'].items()}
+    figures = [read_figure(**figure) for figure in cfg.get('figures', ())]   # before the work of scoring
     results = [_score_row(row, folders, splits, classes.names) for row in cfg['rows']]
     if not any(s for r in results for s in r.scores.values()):
         raise DataError('no row has labels of any split', expected=f'<image id>.png in {cfg["rows"][0]["labels"]}',
@@ -97,6 +101,7 @@ def build_report(cfg_report: Mapping[str, Any], out_dir: str | Path | None = Non
         palette=classes.palette, stations=[tuple(s) for s in cfg.get('stations', ())],
         protocol=_protocol(cfg, splits, results), paper_source=cfg.get('paper_source', 'the paper'),
         runs=_runs(results), curves=[_curve_picture(r, next(iter(splits))) for r in results if r.curve],
+        figures=figures,
         galleries=[_gallery(g, results, folders, classes)
                    for g in ([galleries] if isinstance(galleries, Mapping) else galleries)])
     out = Path(out_dir or cfg['out_dir'])
@@ -114,6 +119,8 @@ def _checked(cfg: Mapping[str, Any]) -> Mapping[str, Any]:
     for where, part, known, needed in (
             ('report', cfg, _KEYS, {'title', 'out_dir', 'splits', 'classes', 'rows'}),
             *((f'report.rows[{i}]', row, _ROW_KEYS, {'name', 'labels'}) for i, row in enumerate(rows)),
+            *((f'report.figures[{i}]', f, _FIGURE_KEYS, {'title', 'path'})
+              for i, f in enumerate(cfg.get('figures', ()))),
             *((f'report.gallery[{i}]', g, GALLERY_KEYS, set()) for i, g in enumerate(galleries))):
         if strange := sorted(set(part) - known):
             raise ConfigError(f'{where} has the unknown keys {strange}', expected=f'among {sorted(known)}')

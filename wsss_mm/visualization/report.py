@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from wsss_mm.errors import DataError
 from wsss_mm.files import write_atomic
 from wsss_mm.visualization.curve import png_uri
 from wsss_mm.visualization.overlay import IGNORED_COLOUR, data_uri
 from wsss_mm.visualization.page import ROW_COLOURS, page
 
+_FIGURE_WIDTH = 640
 
 @dataclass
 class Row:
@@ -73,6 +78,49 @@ class Gallery:
 
 
 @dataclass
+class Figure:
+    """A picture from a file, such as a plot of ``tools/trace.py``.
+
+    Attributes:
+        title: Above it.
+        content: The file's bytes, which the page holds as they are.
+        kind: ``'png'`` or ``'jpeg'``.
+        size: Width and height in pixels.
+        caption: Below it.
+    """
+
+    title: str
+    content: bytes
+    kind: str
+    size: tuple[int, int]
+    caption: str = ''
+
+
+def read_figure(path: str | Path, title: str, caption: str = '') -> Figure:
+    """A PNG or JPEG file as a :class:`Figure`.
+
+    Raises:
+        DataError: not there, or no such picture.
+    """
+    try:
+        content = Path(path).read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.verify()
+            kind, size = str(picture.format).lower(), picture.size
+    except FileNotFoundError:
+        raise DataError(f'the figure {title!r} of the report is not there', file=path,
+                        fix='make it first, or take it out of report.figures') from None
+    except (OSError, SyntaxError, ValueError) as error:
+        kind, problem = '', str(error)
+    else:
+        problem = f'its format is {kind}'
+    if kind not in ('png', 'jpeg'):
+        raise DataError(f'the figure {title!r} of the report is not readable: {problem}', file=path,
+                        expected='a PNG or JPEG file')
+    return Figure(title, content, kind, size, caption)
+
+
+@dataclass
 class ReportSpec:
     """All that a report shows.
 
@@ -87,6 +135,7 @@ class ReportSpec:
         runs: Row names and the protocol of the run that made their labels.
         paper_source: Where the paper's figures stand and on which data they were measured.
         curves: ``(name, (H, W, 3) uint8 RGB, what it shows)``: scores of class maps over the threshold.
+        figures: Pictures made elsewhere.
         galleries: Pictures.
     """
 
@@ -100,13 +149,14 @@ class ReportSpec:
     runs: Sequence[tuple[Sequence[str], dict[str, str]]] = ()
     paper_source: str = 'the paper'
     curves: Sequence[tuple[str, np.ndarray, str]] = ()
+    figures: Sequence[Figure] = ()
     galleries: list[Gallery] = field(default_factory=list)
 
 
 def write_report(path: str | Path, spec: ReportSpec) -> Path:
     """Write the report as one HTML file, atomically, and return its path."""
     sections = [f'<h1>{escape(spec.title)}</h1>', _stations(spec), _scores(spec), _protocol(spec), _per_class(spec),
-                _curves(spec), *(_gallery(spec, gallery) for gallery in spec.galleries)]
+                _curves(spec), _figures(spec), *(_gallery(spec, gallery) for gallery in spec.galleries)]
     write_atomic(path, page(escape(spec.title), '\n'.join(filter(None, sections))).encode())
     return Path(path)
 
@@ -197,6 +247,20 @@ def _curves(spec: ReportSpec) -> str:
         f'height="{picture.shape[0] // 2}" alt="{escape(name)}: {escape(text)}"><p class="soft">{escape(text)}</p>'
         '</figure>' for name, picture, text in spec.curves)
     return figures and f'<h2>Class maps over the background threshold</h2><div class="curves">{figures}</div>'
+
+
+def _figures(spec: ReportSpec) -> str:
+    """Pictures at most as wide as the curves; they are larger, for sharp screens."""
+    parts = []
+    for figure in spec.figures:
+        width, height = figure.size
+        shown = min(width, _FIGURE_WIDTH)
+        alt = f'{figure.title}: {figure.caption}' if figure.caption else figure.title
+        uri = f'data:image/{figure.kind};base64,{base64.b64encode(figure.content).decode()}'
+        caption = f'<p class="soft">{escape(figure.caption)}</p>' if figure.caption else ''
+        parts.append(f'<figure><figcaption>{escape(figure.title)}</figcaption><img src="{uri}" width="{shown}" '
+                     f'height="{round(height * shown / width)}" alt="{escape(alt)}">{caption}</figure>')
+    return parts and f'<h2>Figures</h2><div class="curves">{"".join(parts)}</div>' or ''
 
 
 def _gallery(spec: ReportSpec, gallery: Gallery) -> str:
