@@ -13,4 +13,4 @@ pseudo_labels = dict(
             localizer=dict(
                 type='wsss_mm.MultiScale', scales=(1., ), flip=True, align16=False,
                 localizer=dict(
-                    type='wsss_mm.AdvCAM', steps=10, step_size=.08, regularization=7., mask_threshold=.5)))))
+                    type='wsss_mm.AdvCAM', steps=10, step_size=.08, regularization=.5, mask_threshold=.5)))))
