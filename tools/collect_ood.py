@@ -7,14 +7,14 @@ See docs/ood.md.
 
 Examples:
     the page, of photographs:
-    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/openimages --long-side 500 --out data/ood
+    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/ood/images --long-side 500 --out data/ood
     of the toy's images without objects:
     python tools/collect_ood.py configs/cam/classifier_toy.py --images data/toy_voc/tags_world0/JPEGImages \\
         --ids data/toy_voc/tags_world0/ImageSets/Segmentation/ood.txt --out work_dirs/toy_ood
     without a person, 5,190 images drawn from all, from the hard ones, and these with what looks like a class erased:
-    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/openimages --mode random --count 5190
-    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/openimages --mode random_hard --count 5190
-    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/openimages --mode hard_erasure --count 5190
+    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/ood/images --mode random --count 5190
+    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/ood/images --mode random_hard --count 5190
+    python tools/collect_ood.py configs/cam/classifier_voc.py --images data/ood/images --mode hard_erasure --count 5190
 """
 
 from __future__ import annotations
