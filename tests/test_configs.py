@@ -21,7 +21,9 @@ from wsss_mm import registry
 from wsss_mm.config_hash import digest
 from wsss_mm.engine import stages
 from wsss_mm.evaluation import resolve_classes
+from wsss_mm.localization import RIB, AdvCAM, StochasticCAM
 from wsss_mm.models.heads import BasePoolingHead
+from wsss_mm.models.objectives import OutOfDistribution
 from wsss_mm.pseudo_labels import LabelGenerator, SavedMapLabels
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.pseudo_labels.workers import LabelWorkers
@@ -86,8 +88,18 @@ def batch(num_classes, side=SIZE, training=True):
     return dict(inputs=inputs, data_samples=samples)
 
 
+def unwrapped(dataset):
+    """The data set itself, of one that puts something beside its samples."""
+    return dataset.get('dataset', dataset)
+
+
 def supervised(data, dataset):
     """What a training pipeline gives of :func:`batch`; extra supervision: the first image has masks, the last boxes."""
+    if 'ood' in dataset:
+        Compose(dataset.ood.pipeline)
+        for sample, image in zip(data['data_samples'], data['inputs'], strict=True):
+            sample.set_data(dict(ood_image=image.flip(0)))
+    dataset = unwrapped(dataset)
     steps = {step['type'].split('.')[-1]: step for step in dataset.pipeline}
     masks = [*data['data_samples']] if 'LoadLabelMaps' in steps else []
     boxes = [*data['data_samples']] if steps.get('LoadWeakLabels', {}).get('boxes', 'LoadWeakLabels' in steps) else []
@@ -114,7 +126,7 @@ def test_config(path, tmp_path, monkeypatch):
         if isinstance(name, str) and name.startswith('wsss_mm.'):
             assert any(kind.get(name) is not None for kind in KINDS), f'{name} is not registered'
     for key in [k for k in cfg if k.endswith('dataloader')] + (['pseudo_labels'] if cfg.get('pseudo_labels') else []):
-        dataset = cfg[key].get('dataset', {})
+        dataset = unwrapped(cfg[key].get('dataset', {}))
         Compose(dataset.pipeline)
         assert DATASETS.get(dataset.type) is not None
     check_stages(cfg, path)
@@ -141,7 +153,7 @@ def check_stages(cfg, path):
     assert before and before[0].run == 'data'
     for entry in (cfg.get('report') or {}).get('needs', ()):
         stages.in_order([stages.to_stage(entry, path)])
-    dataset = cfg.get('train_dataloader', {}).get('dataset', {})
+    dataset = unwrapped(cfg.get('train_dataloader', {}).get('dataset', {}))
     made = [stages.load_config(s.config).pseudo_labels.out_dir for s in before if s.run == 'labels']
     for folder in dataset.get('label_dirs', {}).values():
         assert Path(folder).parent.as_posix() in made or folder.endswith('SegmentationClass')
@@ -184,6 +196,9 @@ def check_learning(cfg, model):
     for key, value in dict(iter=cfg.train_cfg.max_iters - 1, max_iters=cfg.train_cfg.max_iters).items():
         MessageHub.get_current_instance().update_info(key, value)
     model.train()
+    for objective in getattr(model, 'objectives', ()):
+        if isinstance(objective, OutOfDistribution):
+            objective.set_centres(torch.rand_like(objective.centres_in), torch.rand_like(objective.centres_ood))
     data = model.data_preprocessor(supervised(batch(num_classes), cfg.train_dataloader.dataset), True)
     total, values = model.parse_losses(model(**data, mode='loss'))
     assert all(v.isfinite() for v in values.values()) and total > 0
@@ -205,6 +220,18 @@ def check_learning(cfg, model):
         assert sample.seg_logits.data.shape == (num_classes + 1, 33, 33) and sample.seg_logits.data.isfinite().all()
 
 
+def shorten(localizer):
+    """A few steps instead of many, and no other images, whose data are not here."""
+    while localizer is not None:
+        if isinstance(localizer, RIB):
+            localizer.steps, localizer.map_steps, localizer.others.config = 2, frozenset([0, 1]), None
+        elif isinstance(localizer, AdvCAM):
+            localizer.steps = 2
+        elif isinstance(localizer, StochasticCAM):
+            localizer.passes = 3
+        localizer = getattr(localizer, 'localizer', None)
+
+
 def check_labels(generator, model, root):
     """One image labelled: every output, at its own size, with ids of its tags; with boxes, nothing outside them."""
     assert isinstance(generator, LabelGenerator)
@@ -212,6 +239,7 @@ def check_labels(generator, model, root):
     data = batch(model.head.num_classes if generator.needs_model and tagged else 6, 40)
     data['data_samples'][0].gt_label = torch.arange(len(data['data_samples'][0].gt_label)).eq(3).float()
     features, constants = {}, {}
+    shorten(getattr(generator, 'localizer', None))
     if isinstance(generator, SavedMapLabels):   # maps as its prerequisite saves them
         generator.map_dir, generator.threshold = root / 'saved', .4
         generator.map_dir.mkdir()
