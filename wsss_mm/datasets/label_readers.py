@@ -198,12 +198,12 @@ def _read_bytes(path: str | Path, backend_args: dict | None, kind: str) -> bytes
 
 
 def find_image(folder: str | Path, image_id: str) -> Path:
-    """An image's file in a folder, by its id.
+    """An image's file in a folder, by its id: the file's name without a usual suffix, or the whole name.
 
     Raises:
         DataError: no such file.
     """
-    for suffix in IMAGE_SUFFIXES:
+    for suffix in (*IMAGE_SUFFIXES, ''):
         if (path := Path(folder) / f'{image_id}{suffix}').is_file():
             return path
     raise DataError('no such image', file=Path(folder) / f'{image_id}.jpg', expected=' or '.join(IMAGE_SUFFIXES),

@@ -82,9 +82,6 @@ class OoDImages(BaseDataset):
 
 
 def _path(folder: str, image_id: str) -> str | None:
-    path = os.path.join(folder, image_id)   # lists name files whole that have another suffix than the usual ones
-    if os.path.isfile(path):
-        return path
     try:
         return os.fspath(find_image(folder, image_id))
     except DataError:
