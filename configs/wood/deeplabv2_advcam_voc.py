@@ -19,7 +19,7 @@ report = dict(
         ('weak labels', 'tags', 'no box and no mask is seen in training'),
         ('classifier', 'GAPHead', 'ResNet-50, trained on beside out-of-distribution images'),
         ('localization', 'AdvCAM', '27 steps, four scales and flips'),
-        ('pseudo labels', 'ClassMapLabels', 'constant background .15'),
+        ('pseudo labels', 'ClassMapLabels', 'constant background .25'),
         ('segmentor', 'DeepLab-V2', 'cross-entropy')],
     gallery=[
         dict(row='class maps', split='train', worst=6, best=6, maps=labels + '/maps'),
