@@ -29,7 +29,7 @@ class Row(NamedTuple):
     Attributes:
         labels: Config with the pseudo_labels section, below configs/, without `_toy.py`.
         options: Changes to how maps are made.
-        training: Changes to the classifier's training; it is then trained for this row.
+        training: Changes to the classifier's training; it is then trained for this row. ``{world}`` is the world.
         paper: mIoU of the paper's seeds on VOC train.
     """
 
@@ -58,10 +58,9 @@ PAIRS = [('AdvCAM', 'CAM'), ('AdvCAM', 'AdvCAM, no regularisation'), ('RIB', 'CA
          ('W-OoD + AdvCAM + RIB', 'W-OoD + AdvCAM')]
 
 
-def score_row(world: int, name: str, images: int) -> dict:
+def score_row(world: int, name: str, row: Row, images: int) -> dict:
     """Make and score one row's maps in one world."""
     choose_world(world, 'tags')
-    row = ROWS[name]
     base = ROOT / f'work_dirs/classifier_maps/{slug(name)}/world{world}'
     base.mkdir(parents=True, exist_ok=True)
     data, log = ROOT / f'data/toy_voc/tags_world{world}', base / 'log.txt'
@@ -74,7 +73,7 @@ def score_row(world: int, name: str, images: int) -> dict:
     if row.training:
         if not (base / 'classifier/stage.json').exists():
             call(log, 'train', config, '--no-prerequisites', '--work-dir', str(base / 'classifier'),
-                 '--cfg-options', *row.training)
+                 '--cfg-options', *(option.format(world=world) for option in row.training))
         checkpoint = ('--checkpoint', str(base / 'classifier/final.pth'))
     start = time.time()
     call(log, 'generate', config, *checkpoint, '--out-dir', str(base / f'labels_{key[:8]}'), '--cfg-options',
@@ -117,8 +116,8 @@ def table(results: dict[str, dict[int, dict]], rows: dict[str, Row], pairs: list
         column = {key: [found[w][key] for w in worlds] for key in found[worlds[0]] if key != 'key'}
         mean = {key: statistics.mean(values) for key, values in column.items()}
         each = ' / '.join(f'{v:.1f}' for v in column['miou'])
-        lines.append(f'| {name} | {each} | {mean_sd(column["miou"])} | {mean["precision"]:.1f} | {mean["recall"]:.1f} | '
-                     f'{mean["threshold"]:.2f} | {mean["context"]:.1f} % | {mean["boat"]:.1f}, {mean["train"]:.1f} | '
+        lines.append(f'| {name} | {each} | {mean_sd(column["miou"])} | '
+                     f'{mean["precision"]:.1f} | {mean["recall"]:.1f} | {mean["threshold"]:.2f} | {mean["context"]:.1f} % | {mean["boat"]:.1f}, {mean["train"]:.1f} | '
                      f'{mean["seconds"] / mean["images"]:.2f} | {rows[name].paper or "–"} |')
     lines += ['', '| difference, points of mIoU | ' + ' | '.join(f'world {w}' for w in worlds) +
               ' | mean ± sd | paper |', '|---' * (len(worlds) + 3) + '|']
@@ -130,35 +129,51 @@ def table(results: dict[str, dict[int, dict]], rows: dict[str, Row], pairs: list
     return '\n'.join(lines) + '\n'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(rows: dict[str, Row], pairs: list[tuple[str, str]], args: argparse.Namespace, script: str) -> None:
+    """Score all rows in all worlds, print the tables and write them down."""
+    results: dict[str, dict[int, dict]] = {}
+    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+        jobs = {pool.submit(score_row, world, name, rows[name], args.images): (name, world)
+                for name in rows for world in args.worlds}
+        for job in as_completed(jobs):
+            name, world = jobs[job]
+            results.setdefault(name, {})[world] = dict(job.result(), images=args.images)
+            print(f'world {world}, {name}: {json.dumps(job.result())}', flush=True)
+    results = {name: results[name] for name in rows}
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    Path(args.out, f'{args.name}.json').write_text(json.dumps(results, indent=1) + '\n')
+    text = table(results, rows, pairs)
+    Path(args.out, f'{args.name}.md').write_text(
+        f'Made by `python benchmarks/{script}.py --worlds {" ".join(map(str, args.worlds))} --images {args.images} '
+        f'--name {args.name}`, {len(rows)} rows, {describe_machine()}.\n\n{text}')
+    print(text)
+
+
+def describe_machine() -> str:
+    """What the figures were measured on."""
+    import torch
+    return f'torch {torch.__version__}, CPU, one thread for each of the rows that ran at a time'
+
+
+def add_arguments(parser: argparse.ArgumentParser, rows: dict[str, Row], name: str) -> None:
+    """The arguments of :func:`run`."""
     parser.add_argument('--worlds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--rows', nargs='+', choices=list(ROWS), default=list(ROWS), metavar='ROW')
+    parser.add_argument('--rows', nargs='+', choices=list(rows), default=list(rows), metavar='ROW')
     parser.add_argument('--images', type=int, default=120, help='the first so many of train')
     parser.add_argument('--jobs', type=int, default=2, help='rows at a time, one thread each')
     parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
-    parser.add_argument('--name', default='toy_classifier_maps', help='of the two files written there')
+    parser.add_argument('--name', default=name, help='of the two files written there')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, ROWS, 'toy_classifier_maps')
     args = parser.parse_args()
     for world in args.worlds:   # shared by all rows, so made before any
         choose_world(world, 'tags')
         for config in sorted({f'configs/{ROWS[name].labels}_toy.py' for name in args.rows}):
             run_before(Path('work_dirs/classifier_maps.log'), config, own=True)
-    results: dict[str, dict[int, dict]] = {}
-    with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
-        jobs = {pool.submit(score_row, world, name, args.images): (name, world)
-                for name in args.rows for world in args.worlds}
-        for job in as_completed(jobs):
-            name, world = jobs[job]
-            results.setdefault(name, {})[world] = dict(job.result(), images=args.images)
-            print(f'world {world}, {name}: {json.dumps(job.result())}', flush=True)
-    results = {name: results[name] for name in args.rows}
-    Path(args.out).mkdir(parents=True, exist_ok=True)
-    Path(args.out, f'{args.name}.json').write_text(json.dumps(results, indent=1) + '\n')
-    text = table(results, ROWS, PAIRS)
-    Path(args.out, f'{args.name}.md').write_text(
-        f'Made by `python benchmarks/toy_classifier_maps.py --worlds {" ".join(map(str, args.worlds))} --images '
-        f'{args.images} --name {args.name} --rows …`\n\n{text}')
-    print(text)
+    run({name: ROWS[name] for name in args.rows}, PAIRS, args, 'toy_classifier_maps')
 
 
 if __name__ == '__main__':
