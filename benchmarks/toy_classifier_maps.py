@@ -116,9 +116,9 @@ def table(results: dict[str, dict[int, dict]], rows: dict[str, Row], pairs: list
         column = {key: [found[w][key] for w in worlds] for key in found[worlds[0]] if key != 'key'}
         mean = {key: statistics.mean(values) for key, values in column.items()}
         each = ' / '.join(f'{v:.1f}' for v in column['miou'])
-        lines.append(f'| {name} | {each} | {mean_sd(column["miou"])} | '
-                     f'{mean["precision"]:.1f} | {mean["recall"]:.1f} | {mean["threshold"]:.2f} | {mean["context"]:.1f} % | {mean["boat"]:.1f}, {mean["train"]:.1f} | '
-                     f'{mean["seconds"] / mean["images"]:.2f} | {rows[name].paper or "–"} |')
+        lines.append(f'| {name} | {each} | {mean_sd(column["miou"])} | {mean["precision"]:.1f} | {mean["recall"]:.1f} '
+                     f'| {mean["threshold"]:.2f} | {mean["context"]:.1f} % | {mean["boat"]:.1f}, {mean["train"]:.1f} '
+                     f'| {mean["seconds"] / mean["images"]:.2f} | {rows[name].paper or "–"} |')
     lines += ['', '| difference, points of mIoU | ' + ' | '.join(f'world {w}' for w in worlds) +
               ' | mean ± sd | paper |', '|---' * (len(worlds) + 3) + '|']
     for one, other in (pair for pair in pairs if set(pair) <= set(results)):
