@@ -1,5 +1,5 @@
-# AdvCAM with W-OoD's classifier, toy VOC. The settings are those of advcam/labels_toy.py, for a CPU: one scale, ten steps
-# and a regularisation for the toy's maps; published are four scales, 27 steps and 7 (labels_advcam_voc.py).
+# AdvCAM with W-OoD's classifier, toy VOC. The settings are those of advcam/labels_toy.py, for a CPU: one scale,
+# ten steps and a regularisation for the toy's maps; published are four scales, 27 steps and 7 (labels_advcam_voc.py).
 _base_ = './classifier_toy.py'
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/wood/labels_advcam',
