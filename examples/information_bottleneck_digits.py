@@ -288,7 +288,7 @@ def plot_rib(run: dict[str, Any], found: dict[str, Any], path: Path, shown: int 
         steps = [*range(0, count, max(1, (count - 1) // 5))]
         _gallery(top, run['scenes'], run['adapted'][:shown, steps], [f'$G_6$, step {k}' for k in steps])
         for axis, name in zip(bottom.subplots(1, 2, sharey=True), ('rib', 'bce'), strict=True):
-            _curves(axis, range(count), found, name, f'$L_{{{name.upper()}}}$: high-gradient ratio of $G_6$')
+            _curves(axis, range(count), found, name, f'$L_{{{name.upper()}}}$: HGR of $G_6$')
             axis.set_xlabel('step of the adaptation to the image')
 
 
@@ -328,7 +328,7 @@ def _curves(axis: Any, xs: Iterable[int], found: dict[str, Any], name: str, titl
     for i, (region, colour) in enumerate(zip(REGIONS, ('#0067a5', '#d97d00', '#5c6670'), strict=True)):
         axis.plot(xs, values[:, i].T, color=colour, alpha=.3, linewidth=.8)
         axis.plot(xs, values[:, i].mean(0), color=colour, marker='o', markersize=4, linewidth=2, label=region)
-    axis.set_title(title + (f', mean of {len(values)} seeds' if len(values) > 1 else ''), fontsize=12)
+    axis.set_title(title + (f', mean of {len(values)} seeds (thin: each)' if len(values) > 1 else ''), fontsize=12)
     axis.set_ylim(0, 102)
     axis.set_ylabel('HGR, %')
     axis.grid(axis='y', color='#d9dce1', linewidth=.8)

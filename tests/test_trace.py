@@ -150,6 +150,9 @@ def test_the_dots_are_where_the_scores_are(tmp_path):
     assert one[1] - one[2] == pytest.approx(2 * (one[3] - one[2]), abs=4)
     assert one[1] - one[2] == pytest.approx(one[2] - other[1], abs=4) and other[2] is None
     assert other[3] - other[1] == pytest.approx((one[1] - one[2]) / 2, abs=4)
+    level = draw_step_curves({'one': [40., 60.], 'CAM': [50.]}).astype(int)   # a level at half the height
+    y, x = np.nonzero(np.abs(level[:700] - (196, 99, 20)).sum(-1) < 20)
+    assert np.ptp(y) < 6 and y.mean() == pytest.approx((80 + 708) / 2, abs=2) and np.ptp(x) > 1000
     save_step_curves(tmp_path / 'sub/one.png', {'CAM': [50.]})
     with Image.open(tmp_path / 'sub/one.png') as single:
         assert single.size == (1280, 836)

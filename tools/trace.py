@@ -9,6 +9,9 @@ Examples:
     AdvCAM, with and without its regularisation, on 60 images of the toy:
     python tools/trace.py configs/advcam/labels_toy.py --images 60 --out work_dirs/curves/advcam --name AdvCAM \\
         --variant "no regularisation: generator.localizer.localizer.regularization=0"
+    the same with plain CAM beside it, a localizer without steps, as a level:
+    python tools/trace.py configs/advcam/labels_toy.py --images 60 --out work_dirs/curves/advcam \\
+        --variant "CAM: generator.localizer.localizer.type=wsss_mm.CAM generator.localizer.localizer._delete_=True"
     RIB with GNDRP and with GAP:
     python tools/trace.py configs/rib/labels_toy.py --images 60 --out work_dirs/curves/rib --name GNDRP \\
         --variant "GAP: generator.localizer.pooling=gap"

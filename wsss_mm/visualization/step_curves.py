@@ -21,7 +21,7 @@ _SOFT, _TEXT = (217, 220, 225), (27, 31, 36)
 
 def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xlabel: str = 'steps',
                      ylabel: str = 'mIoU, %') -> np.ndarray:
-    """A line for each variant, with a dot at each step; one step alone is a dot.
+    """A line for each variant, with a dot at each step; one step alone beside others' many is a dashed level.
 
     The axis of the scores shows the range that they have, so small differences are visible.
 
@@ -68,12 +68,18 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
         for a, b in zip(points, points[1:], strict=False):
             if a and b:
                 draw.line([a, b], fill=colour, width=2 * _ZOOM)
-        for point in filter(None, points):
+        level = len(line) == 1 < longest
+        if level and points[0]:
+            _dashed(draw, points[0][1], left, canvas.width - right, colour)
+        for point in () if level else filter(None, points):
             _dot(draw, point, colour)
         x = left + i % 2 * (canvas.width - left - right) / 2
-        y = canvas.height - (legend - 18 * (i // 2) + 0) * _ZOOM + 4 * _ZOOM
-        draw.line([(x, y), (x + 22 * _ZOOM, y)], fill=colour, width=2 * _ZOOM)
-        _dot(draw, (x + 11 * _ZOOM, y), colour)
+        y = canvas.height - (legend - 4 - 18 * (i // 2)) * _ZOOM
+        if level:
+            _dashed(draw, y, x, x + 22 * _ZOOM, colour)
+        else:
+            draw.line([(x, y), (x + 22 * _ZOOM, y)], fill=colour, width=2 * _ZOOM)
+            _dot(draw, (x + 11 * _ZOOM, y), colour)
         draw.text((x + 28 * _ZOOM, y), name, _TEXT, small, 'lm')
     return np.asarray(canvas).copy()
 
@@ -98,6 +104,11 @@ def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
 def _dot(draw: ImageDraw.ImageDraw, centre: tuple[float, float], colour: tuple[int, int, int]) -> None:
     x, y, r = *centre, 3 * _ZOOM
     draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+
+
+def _dashed(draw: ImageDraw.ImageDraw, y: float, left: float, right: float, colour: tuple[int, int, int]) -> None:
+    for x in np.arange(left, right, 10 * _ZOOM):
+        draw.line([(x, y), (min(x + 6 * _ZOOM, right), y)], fill=colour, width=2 * _ZOOM)
 
 
 def _upright(canvas: Image.Image, text: str, font: ImageFont.FreeTypeFont, centre: tuple[int, int]) -> None:
