@@ -183,20 +183,36 @@ def test_stages_before_the_trained_ones_run_once(net_of, tags_of, image, net):
     assert len(calls) == 3 + 3
 
 
-def test_a_stage_that_runs_on_both_sides_is_not_kept(classifier_of, tags_of, image, monkeypatch):
-    """A ReLU without weights that works in place, before and after the trained layers."""
-    class Shared(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
-            self.relu, self.drop = nn.ReLU(inplace=True), nn.Dropout(.5)
+class Shared(nn.Module):
+    """A ReLU without weights that works in place, before and after the trained layer."""
 
-        def forward(self, x):
-            return (self.drop(self.relu(self.two(self.relu(self.one(x))))),)
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.relu = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU(inplace=True)
 
+    def forward(self, x):
+        return (self.relu(self.two(self.relu(self.one(x)))),)
+
+
+class Shifting(Shared):
+    """A trained layer that writes into its input."""
+
+    def forward(self, x):
+        return (self.relu(self.two(self.one(x).add_(.5))),)
+
+
+class Twice(Shared):
+    """The same layer before and after the trained one."""
+
+    def forward(self, x):
+        return (self.relu(self.one(self.two(self.one(x))[:, :3])),)
+
+
+@pytest.mark.parametrize('backbone', [Shared, Shifting, Twice])
+def test_what_is_kept_is_what_would_be_computed(classifier_of, tags_of, image, monkeypatch, backbone):
     model, tags = classifier_of(), tags_of((0, 1))
     torch.manual_seed(0)
-    model.backbone, model.head = Shared(), MODELS.build(Config(dict(
+    model.backbone, model.head = backbone(), MODELS.build(Config(dict(
         type='wsss_mm.GAPHead', num_classes=6, in_channels=8)))
     nn.init.normal_(model.head.classifier.weight)
     model.eval()
@@ -205,6 +221,7 @@ def test_a_stage_that_runs_on_both_sides_is_not_kept(classifier_of, tags_of, ima
     with monkeypatch.context() as patch:
         patch.setattr(adaptation.StageCache, 'used', lambda *_, **__: contextlib.nullcontext())
         same(found, rib.raw_maps(model, [image], tags)[0])
+    assert any(maps.any() for maps in found) and model.backbone.relu.inplace
 
 
 def test_memory_does_not_grow(classifier_of, tags_of, image):

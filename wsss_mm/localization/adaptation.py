@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -86,21 +85,22 @@ class AdaptedWeights:
 class StageCache:
     """Results of the stages that do not depend on adapted weights, kept for inputs that come again.
 
-    Stages are the largest parts of a backbone without an adapted parameter. Which of them come before every adapted
-    one is learnt in a pass with gradients: their input takes none. An input is known by its values, so whoever runs
-    the network gets the result, as long as no gradient of the input is wanted; stages with dropout at work are run.
-    The price of a hit is to compare the input and to copy the result, which whoever gets it may write to.
+    Stages are the largest parts of a backbone without an adapted parameter; kept are those of them with matrices or
+    kernels, layers such as batch norms run again. Which of them come before every adapted one is learnt in a pass with
+    gradients: their input takes none. An input is known by its values, so whoever runs the network gets the result,
+    as long as no gradient of the input is wanted. What is drawn at random or watched by a hook runs, and what somebody
+    has written into is computed again.
 
     Args:
         backbone: Part of a network.
         adapted: Its weights.
-        views: Inputs that are kept of each stage, the last ones.
+        inputs: How many are kept of each stage, the first ones.
     """
 
-    def __init__(self, backbone: nn.Module, adapted: AdaptedWeights, views: int = 8) -> None:
-        self._views = views
+    def __init__(self, backbone: nn.Module, adapted: AdaptedWeights, inputs: int) -> None:
+        self.limit = inputs
         self._stages = list(dict.fromkeys(_frozen_stages(backbone, adapted.originals)))
-        self._kept: dict[nn.Module, deque] = {}
+        self.kept: dict[nn.Module, list[tuple[Tensor, int, Tensor, int]]] = {}
 
     @contextmanager
     def used(self, learn: bool = False) -> Iterator[None]:
@@ -110,34 +110,38 @@ class StageCache:
             learn: Find out which stages are constant, in a pass with gradients.
         """
         if learn:
-            self._kept = {stage: deque(maxlen=self._views) for stage in self._stages}
+            self.kept = {stage: [] for stage in self._stages if any(p.dim() > 1 for p in stage.parameters())}
         with ExitStack() as stack:
-            for stage in list(self._kept):
-                stack.enter_context(_replaced(stage, 'forward', _Answer(self._kept, stage, stage.forward, learn)))
+            for stage in self._stages:
+                if getattr(stage, 'inplace', False):     # would write into what is kept
+                    stack.enter_context(_replaced(stage, 'inplace', False))
+            for stage in list(self.kept):
+                stack.enter_context(_replaced(stage, 'forward', _Answer(self, stage, learn)))
             yield
 
 
 class _Answer:
     """The forward of a stage, from the cache where it can be."""
 
-    def __init__(self, kept: dict[nn.Module, deque], stage: nn.Module, forward: Any, learn: bool) -> None:
-        self.kept, self.stage, self.forward, self.learn = kept, stage, forward, learn
+    def __init__(self, cache: StageCache, stage: nn.Module, learn: bool) -> None:
+        self.cache, self.stage, self.learn, self.forward = cache, stage, learn, stage.forward
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         x = args[0] if len(args) == 1 and not options else None
-        if not isinstance(x, Tensor) or self.stage not in self.kept or _at_work(self.stage):
+        known = self.cache.kept.get(self.stage)
+        if known is None or not isinstance(x, Tensor) or _at_work(self.stage):
             return self.forward(*args, **options)
         if x.requires_grad and torch.is_grad_enabled():
             if self.learn:
-                del self.kept[self.stage]
+                del self.cache.kept[self.stage]
             return self.forward(x)
-        known = self.kept[self.stage]
-        for key, version, result in known:
-            if key._version == version and key.shape == x.shape and torch.equal(key, x):
-                return result.clone()
+        known[:] = [entry for entry in known if entry[0]._version == entry[1] and entry[2]._version == entry[3]]
+        for key, _, result, _ in known:
+            if key.shape == x.shape and torch.equal(key, x):
+                return result
         version, result = x._version, self.forward(x)
-        if isinstance(result, Tensor) and x._version == version:     # not where it works in place
-            known.append((x, version, result.detach().clone()))
+        if len(known) < self.cache.limit and isinstance(result, Tensor):
+            known.append((x, version, result, result._version))
         return result
 
 

@@ -137,7 +137,7 @@ class RIB(ImageLocalizer):
             yield self._found(model, image, tags, image_id)
             return
         adapted = AdaptedWeights(model, self.trained)
-        cache = StageCache(model.backbone, adapted)
+        cache = StageCache(model.backbone, adapted, len({*self.target_scales, *getattr(self.localizer, 'scales', ())}))
         optimizer = self._optimizer(adapted)
         end = max(self.map_steps)
         others = self.others.batches(model, image_id, tags, end)
