@@ -77,8 +77,8 @@ def test_it_adapts(rib_run, unbroken_rib, contents):
         run.run()
         found = maps_of(contents(run.folder.root))
         same = {name for name in expected if found[name] == expected[name]}
-        # nothing to adapt to without tags (6) and where the class is predicted nowhere (1, 4); with all classes there is
-        # no other image (7)
+        # nothing to adapt to without tags (6) and where the class is predicted nowhere (1, 4); and no other image where
+        # there are all classes (7)
         assert same == {f'maps/train_{n:05d}.npz' for n in ([1, 4, 6, 7] if i else [1, 4, 6])}
     nowhere = np.load(run.folder.root / 'maps/train_00001.npz')['maps']
     assert nowhere.size and not nowhere.any()
