@@ -101,11 +101,11 @@ def main() -> None:
     mean = {key: 100 * statistics.mean(count[key] for count in counts) for key in counts[0]}
     lines = [f'Made by `python benchmarks/rib_region.py --worlds {" ".join(map(str, args.worlds))} --images '
              f'{args.images}`.', '',
-             f'Of the positions that GNDRP pools, {mean["pooled"]:.0f} % show the object; it fills {mean["image"]:.0f} % of '
-             f'the image, and {mean["object"]:.0f} % of it lie among these positions (mean of {len(counts)} pairs of '
-             'image and class).', '',
-             f'| mIoU at the best threshold, worlds {" / ".join(map(str, args.worlds))} | CAM (step 1) | 3 steps | 5 | 10 '
-             '| gain in 10 steps |', '|---|---|---|---|---|---|']
+             f'Of the positions that GNDRP pools, {mean["pooled"]:.0f} % show the object. It fills '
+             f'{mean["image"]:.0f} % of the image, and {mean["object"]:.0f} % of it lie among these positions (mean of '
+             f'{len(counts)} pairs of image and class).', '',
+             f'| mIoU at the best threshold, worlds {" / ".join(map(str, args.worlds))} | CAM (step 1) | 3 steps | 5 '
+             '| 10 | gain in 10 steps |', '|---|---|---|---|---|---|']
     for name in next(iter(results.values()))[1]:
         runs = [found[name] for _, found in results.values()]
         cells = [' / '.join(f'{run[min(k, len(run) - 1)]:.1f}' for run in runs) for k in (0, 2, 4, 9)]
