@@ -1,16 +1,20 @@
 """mIoU over the steps of a localizer: counts, images that stop early, the picture, the tool."""
 
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from wsss_mm.engine import stages
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.evaluation import ThresholdCurve
 from wsss_mm.evaluation.trace import images_with_truth, read_samples, step_rows, trace_scores
 from wsss_mm.localization import ImageLocalizer
+from wsss_mm.safe_loading import file_sha256
 from wsss_mm.structures import ImageSample
 from wsss_mm.visualization.step_curves import draw_step_curves, nice_ticks, save_step_curves
 
@@ -209,6 +213,14 @@ def test_tool(config, tmp_path, call_tool, toy_root):
     assert float(rows[2]['miou']) == pytest.approx(100 * curve.scores()['miou'].max(), abs=1e-3)
     assert f'AdvCAM: mIoU {float(rows[0]["miou"]):.1f} after one step, {float(rows[2]["miou"]):.1f} after 3' in done.out
     assert 'traced, 5 images: 15/15' in done.out and (tmp_path / 'curves/adv.png').is_file()
+    # to the stage chain, it is what a config with these options asks for, while the classifier is the same
+    (Path(cfg.work_dir) / 'stage.json').write_text(json.dumps(dict(product=file_sha256(f'{cfg.work_dir}/final.pth'))))
+    asked = dict(run='trace', config=str(config), out=str(tmp_path / 'curves/adv'), images=5, variant=[
+        'without: generator.localizer.localizer.regularization=0', 'plain, "CAM": generator.localizer.localizer.type='
+        'wsss_mm.CAM generator.localizer.localizer._delete_=True'])
+    assert stages.why_incomplete(stages.to_stage(asked)) is None
+    with pytest.raises(ConfigError, match='changed: options'):
+        stages.why_incomplete(stages.to_stage(dict(asked, images=6)))
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--maps', metavar='DIR', help='instead of labels: folder of class maps, <image id>.npz')
     parser.add_argument('--truth', required=True, metavar='DIR', help='folder of ground-truth PNGs')
     parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
-    parser.add_argument('--classes', required=True, help="'toy', 'voc', 'coco' or a file, a name per line, background first")
+    parser.add_argument('--classes', required=True,
+                        help="'toy', 'voc', 'coco' or a file, a name per line, background first")
     parser.add_argument('--boxes', metavar='DIR', help='of labels: VOC annotations (XML), for the filling rate')
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
     parser.add_argument('--images', metavar='DIR', help='of maps: also choose a threshold by the colours of the images')

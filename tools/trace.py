@@ -2,8 +2,9 @@
 
 Runs the localizer of a config's pseudo_labels on some images that have ground truth, and scores the class maps after
 every step at the threshold that is best for that step. Variants are the same config with other settings; they share
-the images. OUT.csv holds the figures, OUT.png the lines. The best threshold is chosen with the ground truth that it is
-scored on, as in papers; the column miou_first keeps the threshold that is best after one step.
+the images. OUT.csv holds the figures, OUT.png the lines, OUT.json what they were made of;
+configs/advcam/deeplabv2_toy.py has such a picture in its report. The best threshold is chosen with the ground truth
+that it is scored on, as in papers; the column miou_first keeps the threshold that is best after one step.
 
 Examples:
     AdvCAM, with and without its regularisation, on 60 images of the toy:
@@ -31,7 +32,7 @@ import _common
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='a config whose pseudo_labels come from class maps')
-    parser.add_argument('--out', required=True, metavar='PATH', help='writes PATH.csv and PATH.png')
+    parser.add_argument('--out', required=True, metavar='PATH', help='writes PATH.csv, PATH.png and PATH.json')
     parser.add_argument('--images', type=int, metavar='N', help='the first N images with ground truth (default: all)')
     parser.add_argument('--split', metavar='FILE', help="list of image ids below the data set's data_root (default: "
                         "the config's own)")
@@ -83,14 +84,16 @@ def main() -> None:
     import torch
     from mmengine.registry import init_default_scope
 
-    from wsss_mm.engine.stages import load_config
+    from wsss_mm.engine.stages import load_config, trace_settings
     from wsss_mm.errors import ConfigError
     from wsss_mm.evaluation.trace import images_with_truth, read_samples, step_rows, trace_scores
-    from wsss_mm.files import write_atomic
+    from wsss_mm.files import write_atomic, write_json
     from wsss_mm.localization import MultiScale
     from wsss_mm.progress import Progress
     from wsss_mm.pseudo_labels.run import load_model
     from wsss_mm.registry import DATASETS
+    from wsss_mm.requirements import installed_versions
+    from wsss_mm.safe_loading import file_sha256
     from wsss_mm.visualization.step_curves import save_step_curves
     if args.images is not None and args.images < 1:
         raise ConfigError(f'--images {args.images}', expected='1 or more')
@@ -116,7 +119,10 @@ def main() -> None:
     if not truth:
         raise ConfigError('the data set has no folder of ground truth', file=args.config, fix='name it: --truth DIR')
     numbers = images_with_truth(dataset, truth, args.images)
-    model = load_model(cfg, args.checkpoint or Path(cfg.work_dir) / 'final.pth')
+    checkpoint = Path(args.checkpoint or Path(cfg.work_dir) / 'final.pth')
+    model = load_model(cfg, checkpoint)
+    # of the file, since the list was replaced here
+    settings = dict(trace_settings(load_config(args.config), vars(args)), checkpoint=file_sha256(checkpoint))
     device = args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
     model.to(device).eval()
 
@@ -132,6 +138,8 @@ def main() -> None:
     write_atomic(f'{args.out}.csv', f'{table}\n'.encode())
     save_step_curves(f'{args.out}.png', {name: [row['miou'] for row in found] for name, found in rows.items()},
                      args.title, 'steps', 'mIoU at the best threshold, %')
+    write_json(f'{args.out}.json', dict(settings=settings, images=len(numbers), versions=installed_versions(),
+                                        variants=dict(map(parse_variant, args.variant))))
     for name, found in rows.items():
         best = max(found, key=lambda row: row['miou'])
         print(f'{name}: mIoU {found[0]["miou"]:.1f} after one step, {found[-1]["miou"]:.1f} after {len(found)}; '

@@ -136,3 +136,28 @@ def test_a_failing_stage_stops_the_chain_with_its_command(write, tmp_path):
 def test_unknown_config_is_named():
     with pytest.raises(ConfigError, match='no such config'):
         stages.load_config('configs/bap/none.py')
+
+
+def test_a_trace_follows_its_training_and_is_that_of_its_options(write):
+    config = write('net')
+    asked = dict(run='trace', config=config, out='work/steps', images=3, variant=['a: x=1', 'b: x=2'])
+    stage = stages.to_stage(asked)
+    assert [s.key for s in stages.in_order([stage])] == ['train net.py', 'trace work/steps']
+    assert stages.command(stage, Path('tools'))[1:] == [
+        'tools/trace.py', 'net.py', '--images', '3', '--out', 'work/steps', '--variant', 'a: x=1', '--variant',
+        'b: x=2']
+    finish_training(config)
+    assert stages.why_incomplete(stage) == 'not traced yet' and stages.product_of(stage) is None
+    settings = stages.trace_settings(stages.load_config(config), asked)
+    Path('work/steps.json').write_text(json.dumps(dict(settings=dict(settings, checkpoint='p'))))
+    assert stages.why_incomplete(stage) is None and stages.product_of(stage)
+    with pytest.raises(ConfigError, match='changed: options'):
+        stages.why_incomplete(stages.to_stage(dict(asked, variant='a: x=1')))
+    finish_training(config, product='q')
+    with pytest.raises(ConfigError, match='changed: checkpoint'):
+        stages.why_incomplete(stage)
+    write('net', width=2)
+    with pytest.raises(ConfigError, match='changed: model, checkpoint'):
+        stages.why_incomplete(stage)
+    with pytest.raises(ConfigError, match='is not understood'):
+        stages.to_stage(dict(asked, imges=3))

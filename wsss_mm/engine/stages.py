@@ -24,6 +24,7 @@ from wsss_mm.registry import TASK_UTILS
 _ROOT = Path(__file__).resolve().parents[2]
 _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
                   'load_from')
+_TRACE_FIELDS = {'out', 'images', 'split', 'name', 'title', 'variant'}
 # What a data folder holds once it is complete.
 _MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets')
 # Data that nobody draws: what is said where they are missing, and what should be there.
@@ -38,10 +39,12 @@ class Stage:
     """One step of a chain.
 
     Attributes:
-        run: ``data`` (toy drawn, or VOC or COCO checked to be there), ``train`` or ``labels``.
-        config: The stage's config file (``train``, ``labels``).
-        data: The ``data`` stage's own fields: ``kind`` (toy | patches | voc | coco), ``root`` and, where drawn,
-            ``profile`` and ``seed``.
+        run: ``data`` (toy drawn, or VOC or COCO checked to be there), ``train``, ``labels`` or ``trace`` (scores of
+            class maps step by step, for a report).
+        config: The stage's config file (all but ``data``).
+        data: The stage's own fields. ``data``: ``kind`` (toy | patches | voc | coco), ``root`` and, where drawn,
+            ``profile`` and ``seed``. ``trace``: ``out``, and options of ``tools/trace.py``: ``images``, ``split``,
+            ``name``, ``title``, ``variant`` (one or several).
     """
 
     run: str
@@ -51,6 +54,8 @@ class Stage:
     @property
     def key(self) -> str:
         """Name of the stage in messages and records."""
+        if self.run == 'trace':
+            return f'trace {dict(self.data)["out"]}'
         return f'{self.run} {self.config or dict(self.data)["root"]}'
 
 
@@ -97,23 +102,39 @@ def training_settings(cfg: Mapping[str, Any]) -> dict[str, str]:
     return settings_of(decisive, decisive)
 
 
+def trace_settings(cfg: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, str]:
+    """Hash per part of what decides the scores of ``tools/trace.py``, but for the checkpoint.
+
+    Args:
+        cfg: The config as its file has it.
+        options: Those of the tool that count, as far as they were given.
+    """
+    one = options.get('variant') or ()
+    variants = [one] if isinstance(one, str) else list(one)
+    counting = {k: options.get(k) for k in ('images', 'split', 'name')}
+    return dict(settings_of(cfg, ['pseudo_labels', 'model']), options=digest(dict(counting, variant=variants)))
+
+
 def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
     """A ``prerequisites`` entry as a :class:`Stage`; without ``config`` it means the config itself.
 
     Raises:
-        ConfigError: not one of the three kinds, or fields missing.
+        ConfigError: not one of the four kinds, or fields missing.
     """
     entry = dict(entry)
     run = entry.pop('run', None)
-    if run in ('train', 'labels'):
-        config = entry.get('config') or str(own_config)
-        if config:
-            return Stage(run, str(find_config(config)))
+    config = entry.get('config') or str(own_config)
+    if run in ('train', 'labels') and config:
+        return Stage(run, str(find_config(config)))
+    if run == 'trace' and config and 'out' in entry and entry.keys() <= _TRACE_FIELDS | {'config'}:
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items() if k != 'config'}
+        return Stage(run, str(find_config(config)), tuple(sorted(fields.items())))
     elif run == 'data' and entry.get('kind') in _MARKERS and 'root' in entry:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
-                      expected="dict(run='train'|'labels', config='configs/…') or dict(run='data', kind='toy'|"
-                               "'patches'|'voc'|'coco', root=…)")
+                      expected="dict(run='train'|'labels', config='configs/…'), dict(run='data', kind='toy'|"
+                               "'patches'|'voc'|'coco', root=…) or dict(run='trace', config=…, out=…, "
+                               f"{', '.join(f'{k}=…' for k in sorted(_TRACE_FIELDS - {'out'}))})")
 
 
 def direct_prerequisites(cfg: Mapping[str, Any]) -> list[Stage]:
@@ -126,7 +147,7 @@ def needs(stage: Stage) -> list[Stage]:
     if not stage.config:
         return []
     cfg = load_config(stage.config)
-    own_training = [Stage('train', stage.config)] if stage.run == 'labels' and cfg.get('train_cfg') else []
+    own_training = [Stage('train', stage.config)] if stage.run != 'train' and cfg.get('train_cfg') else []
     return direct_prerequisites(cfg) + own_training
 
 
@@ -157,6 +178,9 @@ def product_of(stage: Stage) -> str | None:
     if stage.run == 'train':
         record = files.read_json(Path(cfg.work_dir) / 'stage.json')
         return record['product'] if record else None
+    if stage.run == 'trace':
+        record = files.read_json(f'{dict(stage.data)["out"]}.json')
+        return digest(record) if record else None
     record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
     return digest(record) if record and record.get('complete') else None
 
@@ -184,6 +208,12 @@ def why_incomplete(stage: Stage) -> str | None:
         marker = files.read_json(_marker(data))
         return None if marker and marker.get('seed') == data.get('seed', 0) else 'not drawn yet'
     cfg = load_config(stage.config)
+    if stage.run == 'trace':
+        out = dict(stage.data)['out']
+        if (record := files.read_json(f'{out}.json')) is None:
+            return 'not traced yet'
+        _refuse_changed(record, trace_settings(cfg, dict(stage.data)), f'{out}.json', _checkpoint_changed(cfg, record))
+        return None
     if stage.run == 'labels':
         if not cfg.get('pseudo_labels'):
             raise ConfigError('named as the maker of labels, but has no pseudo_labels section', file=stage.config,
@@ -244,6 +274,12 @@ def command(stage: Stage, tools: Path) -> list[str]:
                 data['profile'], '--seed', str(data.get('seed', 0))]
     if stage.run == 'labels':
         return [sys.executable, str(tools / 'generate.py'), stage.config]
+    if stage.run == 'trace':
+        line = [sys.executable, str(tools / 'trace.py'), stage.config]
+        for name, value in stage.data:
+            for each in value if isinstance(value, tuple) else (value,):
+                line += [f'--{name}', str(each)]
+        return line
     return [sys.executable, str(tools / 'train.py'), stage.config, '--no-prerequisites', '--resume']
 
 

@@ -142,6 +142,8 @@ class LabellingRun:
         try:
             features = self._extract([loaded.get(i, stand_in) for i in batch])
             return [(i, f) for i, f in zip(batch, features, strict=True) if i in loaded]
+        except ConfigError:   # would meet every image
+            raise
         except Exception as error:
             if len(batch) == 1:
                 return [(batch[0], describe_error(error))]
