@@ -39,12 +39,15 @@ class Row(NamedTuple):
     paper: float | None = None
 
 
+_ADV = 'pseudo_labels.generator.localizer.localizer.'
 ONE_SCALE = ('pseudo_labels.generator.localizer.scales=[1.]',)
 ROWS = {
     'CAM': Row('cam/classifier', ONE_SCALE, paper=49.5),
-    'AdvCAM': Row('advcam/labels', paper=55.6),
-    'AdvCAM, no regularisation': Row('advcam/labels', ('pseudo_labels.generator.localizer.localizer.regularization=0',),
-                                     paper=50.4),
+    'AdvCAM': Row('advcam/labels'),
+    'AdvCAM, no regularisation': Row('advcam/labels', (_ADV + 'regularization=0',)),
+    'AdvCAM, 27 steps': Row('advcam/labels', (_ADV + 'steps=27',), paper=55.6),
+    'AdvCAM, 27 steps, no regularisation': Row('advcam/labels', (_ADV + 'steps=27', _ADV + 'regularization=0'),
+                                               paper=50.4),
     'RIB': Row('rib/labels', paper=56.5),
     'RIB, average pooling': Row('rib/labels', ('pseudo_labels.generator.localizer.pooling=gap',), paper=54.8),
     'FickleNet': Row('ficklenet/classifier'),
@@ -53,7 +56,8 @@ ROWS = {
     'W-OoD + RIB': Row('wood/labels_rib', paper=56.8),
     'W-OoD + AdvCAM + RIB': Row('wood/labels_advcam_rib', paper=60.7),
 }
-PAIRS = [('AdvCAM', 'CAM'), ('AdvCAM', 'AdvCAM, no regularisation'), ('RIB', 'CAM'), ('RIB', 'RIB, average pooling'),
+PAIRS = [('AdvCAM', 'CAM'), ('AdvCAM', 'AdvCAM, no regularisation'), ('AdvCAM, 27 steps', 'CAM'),
+         ('AdvCAM, 27 steps', 'AdvCAM, 27 steps, no regularisation'), ('RIB', 'CAM'), ('RIB', 'RIB, average pooling'),
          ('FickleNet', 'CAM'), ('W-OoD', 'CAM'), ('W-OoD + AdvCAM', 'W-OoD'), ('W-OoD + RIB', 'W-OoD'),
          ('W-OoD + AdvCAM + RIB', 'W-OoD + AdvCAM')]
 
