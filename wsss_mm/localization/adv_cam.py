@@ -11,6 +11,7 @@ from torch import Tensor
 from wsss_mm.errors import ConfigError
 from wsss_mm.localization.localizer import Localizer, Views
 from wsss_mm.models.objectives.base import pass_state
+from wsss_mm.models.objectives.out_of_distribution import climb
 from wsss_mm.registry import TASK_UTILS
 
 _STEP_SIZES = dict(official=.08, paper=.008)
@@ -117,24 +118,24 @@ class AdvCAM(Localizer):
                     current[rows] = moved[0]
             yield _rows(total)
 
-    def _step(self, model: Any, images: Tensor, labels: Tensor, first: Tensor | None, climb: bool
+    def _step(self, model: Any, images: Tensor, labels: Tensor, first: Tensor | None, moving: bool
               ) -> tuple[Tensor, Tensor | None]:
-        """Maps of K classes of every image, and, if they climb, K images moved.
+        """Maps of K classes of every image, and, if they are wanted, K images moved.
 
         Args:
             model: The classifier.
             images: ``(B, F, 3, H, W)``.
             labels: ``(K, B)``.
             first: ``(K, B, F, h, w)``, the maps of the first step; None in it.
-            climb: Whether the moved images are needed.
+            moving: Whether the moved images are needed.
 
         Returns:
             ``(K, B, F, h, w)`` and ``(K, B, F, 3, H, W)``, without a graph.
         """
         found: list[Tensor] = []
         moved: list[Tensor] = []
-        with torch.set_grad_enabled(climb), pass_state(model, frozen=True):
-            inputs = images.flatten(0, 1).requires_grad_(climb)
+        with torch.set_grad_enabled(moving), pass_state(model, frozen=True):
+            inputs = images.flatten(0, 1).requires_grad_(moving)
             feats = model.extract_feat(inputs)
             scores = model.head.class_maps(feats).unflatten(0, images.shape[:2])
             logits = scores.relu().mean((3, 4)) if self.form == 'official' else model.head(feats).view(scores.shape[:3])
@@ -142,7 +143,7 @@ class AdvCAM(Localizer):
             for k, label in enumerate(labels):
                 maps = region_maps(scores, label, positive) if self.form == 'official' else peak_maps(scores, label)
                 found.append(maps.detach())
-                if not climb:
+                if not moving:
                     continue
                 reference = found[-1] if first is None else first[k]
                 objective = climbing_objective(logits, label, merged_map(maps), merged_map(reference),
@@ -151,7 +152,7 @@ class AdvCAM(Localizer):
                 # Not autograd.grad, which blocks that a backbone checkpoints do not allow.
                 objective.sum().backward(retain_graph=k + 1 < len(labels))
                 gradient = inputs.grad.view_as(images)  # type: ignore[attr-defined]
-                moved.append(climbed(images, gradient, self.step_size) if self.form == 'official'
+                moved.append(climb(images, gradient, self.step_size, (1, 2, 3, 4)) if self.form == 'official'
                              else images + self.step_size * gradient)
         return torch.stack(found), torch.stack(moved) if moved else None
 
@@ -230,19 +231,3 @@ def climbing_objective(logits: Tensor, labels: Tensor, current: Tensor, first: T
     scores = (1 + suppression) * own - suppression * logits.sum(2)
     high = current > mask_threshold * current.amax((1, 2), keepdim=True)
     return scores.sum(1) - regularization * (high * (current - first).abs()).sum((1, 2))
-
-
-def climbed(images: Tensor, gradient: Tensor, step_size: float = .08) -> Tensor:
-    """One step of the published code; what is 0 everywhere moves nothing.
-
-    Args:
-        images: ``(B, F, 3, H, W)``, F views that climb together.
-        gradient: Of the objective, of the same shape.
-        step_size: ξ, the largest change of a value.
-
-    Returns:
-        ``(B, F, 3, H, W)``, within the smallest and the largest value of each of the B, over views and channels.
-    """
-    dims = (1, 2, 3, 4)
-    step = step_size * gradient / (gradient.abs().amax(dims, keepdim=True) + 1e-12)
-    return (images + step).clamp(images.amin(dims, keepdim=True), images.amax(dims, keepdim=True))

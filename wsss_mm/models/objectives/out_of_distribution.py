@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 METRIC_TERMS = ('both', 'in', 'ood')
 
 
-def climb(images: Tensor, gradient: Tensor, step: float) -> Tensor:
-    """One climbing step, ``x + step·g / max|g|``, kept within the values of the batch.
-
-    Minimum, maximum and ``max|g|`` are those of the whole batch, as published.
+def climb(images: Tensor, gradient: Tensor, step: float, dims: Sequence[int] | None = None) -> Tensor:
+    """One anti-adversarial step, ``x + step·g / max|g|``, kept within the smallest and largest value.
 
     Args:
-        images, gradient: ``(N, 3, H, W)``, normalised.
-        step: Its length, in normalised intensities.
+        images, gradient: ``(…, 3, H, W)``, normalised.
+        step: The largest change of a value, in normalised intensities.
+        dims: Over which the extremes are taken; None for the whole batch, as W-OoD's code does. AdvCAM's has those of
+            an image and its mirror image.
     """
-    climbed = images + step * gradient / (gradient.abs().amax() + 1e-12)
-    return climbed.clamp(images.amin(), images.amax())
+    dims = tuple(range(images.dim()) if dims is None else dims)
+    climbed = images + step * gradient / (gradient.abs().amax(dims, keepdim=True) + 1e-12)
+    return climbed.clamp(images.amin(dims, keepdim=True), images.amax(dims, keepdim=True))
 
 
 def ood_classification_loss(logits: Tensor, ignore_classes: Sequence[int] = ()) -> Tensor:
