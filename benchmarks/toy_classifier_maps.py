@@ -51,7 +51,7 @@ ROWS = {
     'RIB': Row('rib/labels', paper=56.5),
     'RIB, average pooling': Row('rib/labels', ('pseudo_labels.generator.localizer.pooling=gap',), paper=54.8),
     'FickleNet': Row('ficklenet/classifier'),
-    'W-OoD': Row('wood/classifier', paper=53.3),
+    'W-OoD': Row('wood/classifier', ONE_SCALE, paper=53.3),
     'W-OoD + AdvCAM': Row('wood/labels_advcam', paper=59.1),
     'W-OoD + RIB': Row('wood/labels_rib', paper=56.8),
     'W-OoD + AdvCAM + RIB': Row('wood/labels_advcam_rib', paper=60.7),
