@@ -15,7 +15,7 @@ from wsss_mm.registry import DATASETS, MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/**/*.md'),
-                *ROOT.glob('benchmarks/*.md')])
+                *ROOT.glob('benchmarks/*.md'), *ROOT.glob('examples/*.md')])
 STATIONS = ('structures', 'datasets', 'models', 'localization', 'refinement', 'pseudo_labels', 'engine', 'evaluation',
             'visualization')
 
