@@ -39,18 +39,22 @@ class Row(NamedTuple):
     paper: float | None = None
 
 
-_ADV = 'pseudo_labels.generator.localizer.localizer.'
+_INNER = 'pseudo_labels.generator.localizer.localizer.'
+_MEAN = (_INNER + '_delete_=True', _INNER + 'type=wsss_mm.CAM')   # of StochasticHead, CAM is the mean over masks
+_ALL = 'model.head.drop_prob=0'
 ONE_SCALE = ('pseudo_labels.generator.localizer.scales=[1.]',)
 ROWS = {
     'CAM': Row('cam/classifier', ONE_SCALE, paper=49.5),
     'AdvCAM': Row('advcam/labels'),
-    'AdvCAM, no regularisation': Row('advcam/labels', (_ADV + 'regularization=0',)),
-    'AdvCAM, 27 steps': Row('advcam/labels', (_ADV + 'steps=27',), paper=55.6),
-    'AdvCAM, 27 steps, no regularisation': Row('advcam/labels', (_ADV + 'steps=27', _ADV + 'regularization=0'),
+    'AdvCAM, no regularisation': Row('advcam/labels', (_INNER + 'regularization=0',)),
+    'AdvCAM, 27 steps': Row('advcam/labels', (_INNER + 'steps=27',), paper=55.6),
+    'AdvCAM, 27 steps, no regularisation': Row('advcam/labels', (_INNER + 'steps=27', _INNER + 'regularization=0'),
                                                paper=50.4),
     'RIB': Row('rib/labels', paper=56.5),
     'RIB, average pooling': Row('rib/labels', ('pseudo_labels.generator.localizer.pooling=gap',), paper=54.8),
     'FickleNet': Row('ficklenet/classifier'),
+    'FickleNet, mean over all masks': Row('ficklenet/classifier', _MEAN),
+    'all units of the kernel, p = 0': Row('ficklenet/classifier', (*_MEAN, _ALL), (_ALL,)),
     'W-OoD': Row('wood/classifier', ONE_SCALE, paper=53.3),
     'W-OoD + AdvCAM': Row('wood/labels_advcam', paper=59.1),
     'W-OoD + RIB': Row('wood/labels_rib', paper=56.8),
@@ -58,8 +62,9 @@ ROWS = {
 }
 PAIRS = [('AdvCAM', 'CAM'), ('AdvCAM', 'AdvCAM, no regularisation'), ('AdvCAM, 27 steps', 'CAM'),
          ('AdvCAM, 27 steps', 'AdvCAM, 27 steps, no regularisation'), ('RIB', 'CAM'), ('RIB', 'RIB, average pooling'),
-         ('FickleNet', 'CAM'), ('W-OoD', 'CAM'), ('W-OoD + AdvCAM', 'W-OoD'), ('W-OoD + RIB', 'W-OoD'),
-         ('W-OoD + AdvCAM + RIB', 'W-OoD + AdvCAM')]
+         ('FickleNet', 'CAM'), ('FickleNet', 'FickleNet, mean over all masks'),
+         ('FickleNet', 'all units of the kernel, p = 0'), ('W-OoD', 'CAM'), ('W-OoD + AdvCAM', 'W-OoD'),
+         ('W-OoD + RIB', 'W-OoD'), ('W-OoD + AdvCAM + RIB', 'W-OoD + AdvCAM')]
 
 
 def score_row(world: int, name: str, row: Row, images: int) -> dict:
