@@ -86,9 +86,9 @@ def main() -> int:
         return 0
 
     own = stages.to_stage(dict(run='train'), args.config)
-    before = stages.in_order(stages.direct_prerequisites(cfg))
     wanted = [stages.to_stage(e, args.config) for e in (cfg.get('report') or {}).get('needs', [])]
-    after = [s for s in stages.in_order(wanted) if s not in (*before, own)]
+    line = stages.in_order([own, *wanted])
+    before, after = line[:line.index(own)], line[line.index(own) + 1:]
     total = len(before) + 1 + len(after) + bool(cfg.get('report'))
     if args.plan:
         for number, stage in enumerate([*before, own, *after], 1):

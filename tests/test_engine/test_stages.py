@@ -161,3 +161,13 @@ def test_a_trace_follows_its_training_and_is_that_of_its_options(write):
         stages.why_incomplete(stage)
     with pytest.raises(ConfigError, match='is not understood'):
         stages.to_stage(dict(asked, imges=3))
+
+
+def test_one_training_for_all_who_label_with_it(write):
+    write('net')
+    Path('other.py').write_text("_base_ = './net.py'\npseudo_labels = dict(out_dir='work/other_labels')\n")
+    Path('wider.py').write_text("_base_ = './net.py'\nmodel = dict(width=2)\n")   # the same folder, another network
+    order = stages.in_order([Stage('labels', 'net.py'), Stage('labels', 'other.py'), Stage('train', 'other.py')])
+    assert [s.key for s in order] == ['train net.py', 'labels net.py', 'labels other.py']
+    order = stages.in_order([Stage('train', 'net.py'), Stage('train', 'wider.py')])
+    assert [s.key for s in order] == ['train net.py', 'train wider.py']

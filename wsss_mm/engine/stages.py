@@ -154,6 +154,9 @@ def needs(stage: Stage) -> list[Stage]:
 def in_order(stages: Iterable[Stage], path: tuple[Stage, ...] = ()) -> list[Stage]:
     """Stages with all that they stand on, in the order to run them, each once.
 
+    Configs that label with one classifier in different ways have the same training in the same folder; of these, the
+    first stands for all.
+
     Raises:
         ConfigError: prerequisites run in a circle.
     """
@@ -163,7 +166,16 @@ def in_order(stages: Iterable[Stage], path: tuple[Stage, ...] = ()) -> list[Stag
             raise ConfigError(f'prerequisites run in a circle: {" → ".join(s.key for s in (*path, stage))}',
                               file=stage.config)
         ordered += [*in_order(needs(stage), (*path, stage)), stage]
-    return list(dict.fromkeys(ordered))
+    once: dict[Any, Stage] = {}
+    for stage in ordered:
+        once.setdefault(_training_of(stage) if stage.run == 'train' else stage, stage)
+    return list(once.values())
+
+
+def _training_of(stage: Stage) -> tuple[str, str]:
+    """Where a training's results go, and what decides them."""
+    cfg = load_config(stage.config)
+    return str(Path(cfg.work_dir)), digest(training_settings(cfg))
 
 
 def product_of(stage: Stage) -> str | None:
