@@ -14,14 +14,14 @@ report = dict(
         dict(run='labels'),
         dict(
             run='trace', config='configs/advcam/labels_toy.py', out=world + '/advcam/steps', images=60,
-            split='ImageSets/Segmentation/train.txt', name='λ = .5, 10 steps', variant=[
-                'λ = .5: generator.localizer.localizer.steps=40',
-                'λ = 0: generator.localizer.localizer.steps=40 generator.localizer.localizer.regularization=0',
-                'λ = 7: generator.localizer.localizer.steps=40 generator.localizer.localizer.regularization=7'])],
+            split='ImageSets/Segmentation/train.txt', name='regularisation .5, 10 steps: the labels', variant=[
+                'regularisation .5: generator.localizer.localizer.steps=40',
+                'none: generator.localizer.localizer.steps=40 generator.localizer.localizer.regularization=0',
+                '7: generator.localizer.localizer.steps=40 generator.localizer.localizer.regularization=7'])],
     figures=[
         dict(
             title='mIoU per step of the climb', path=world + '/advcam/steps.png',
-            caption='60 images of train, at the threshold that is best for each step. λ is the weight of the regularisation.')],
+            caption='60 images of train, at the threshold that is best for each step.')],
     rows=[
         dict(name='AdvCAM', labels=labels + '/labels', maps=labels + '/maps', curve=True, paper=dict(train=55.6)),
         dict(name='DeepLab-V2', labels=world + '/advcam/deeplabv2/predictions/labels')],

@@ -26,7 +26,8 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
     The axis of the scores shows the range that they have, so small differences are visible.
 
     Args:
-        curves: Scores in percent after 1, 2, … steps, by the variant's name; NaN leaves a gap.
+        curves: Scores in percent after 1, 2, … steps, by the variant's name, in Latin letters (Pillow's own font has no
+            others); NaN leaves a gap.
         title: Above the plot.
         xlabel, ylabel: Beside the axes.
 
@@ -62,7 +63,7 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
     draw.text(((left + canvas.width - right) / 2, floor + 26 * _ZOOM), xlabel, _TEXT, small, 'mt')
     _upright(canvas, ylabel, small, (10 * _ZOOM, (top + floor) // 2))
     draw.text((left, 8 * _ZOOM), title, _TEXT, large, 'lt')
-    for i, (name, line) in enumerate(curves.items()):
+    for i, (name, line) in reversed(list(enumerate(curves.items()))):   # the first lies on top
         colour = _COLOURS[i % len(_COLOURS)]
         points = [place(step, v) if not math.isnan(v) else None for step, v in enumerate(line, 1)]
         for a, b in zip(points, points[1:], strict=False):
