@@ -54,6 +54,8 @@ class ToyNet(CheckedPretrained):
             find the object and not its surroundings.
         last_dilations: Dilation of each block of the last stage; as many blocks as entries.
         out_indices: Stages to return, from 0, 1, 2.
+        norm_eval: In training too, batch norms use their running statistics and leave them as they are, as those of
+            pretrained networks do.
         init_cfg: A checkpoint whose last stage is of another shape leaves that stage at its initialisation.
 
     Raises:
@@ -64,14 +66,14 @@ class ToyNet(CheckedPretrained):
 
     def __init__(self, channels: Sequence[int] = (32, 64, 96), output_stride: int = 4, last_kernel: int = 1,
                  last_dilations: Sequence[int] = (1,), out_indices: Sequence[int] = (2,),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 norm_eval: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         if output_stride not in (4, 8):
             raise ConfigError(f'ToyNet: output_stride={output_stride}', expected='4 or 8')
         if not set(out_indices) <= {0, 1, 2}:
             raise ConfigError(f'ToyNet: out_indices={tuple(out_indices)}', expected='some of 0, 1, 2')
         stem, first, last = channels
-        self.out_indices = tuple(out_indices)
+        self.out_indices, self.norm_eval = tuple(out_indices), norm_eval
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True),
                                   nn.MaxPool2d(3, 2, 1))
         self.layer1 = ResidualBlock(stem, first)
@@ -79,6 +81,14 @@ class ToyNet(CheckedPretrained):
         self.layer3 = nn.Sequential(*[ResidualBlock(last, last, kernel_size=last_kernel, dilation=dilation)
                                       for dilation in last_dilations])
         self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> ToyNet:
+        """As in torch, but for ``norm_eval``."""
+        super().train(mode)
+        for module in self.modules() if self.norm_eval else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """``(N, 3, H, W)`` -> the chosen stages' maps, at strides 4, ``output_stride``, ``output_stride``."""
