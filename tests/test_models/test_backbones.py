@@ -180,3 +180,22 @@ def test_toy_net_keeps_its_own_last_stage_where_the_checkpoint_has_another(tmp_p
 def test_toy_net_refuses_unknown_stages(options):
     with pytest.raises(ConfigError, match='ToyNet'):
         ToyNet(**options)
+
+
+def test_toy_net_with_running_statistics():
+    """Of ``norm_eval``: training and use are one function, statistics stay, weights and biases of norms learn."""
+    torch.manual_seed(0)
+    net = ToyNet(channels=(8, 12, 16), norm_eval=True)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(.5, 2)
+    images = torch.randn(2, 3, 32, 32)
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    used, = net.eval()(images)
+    trained, = net.train()(images)
+    assert net.training and torch.equal(used, trained)
+    trained.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+    assert net.layer1.bn1.weight.grad.abs().sum() > 0
+    assert not torch.equal(ToyNet(channels=(8, 12, 16)).train()(images)[0], used)

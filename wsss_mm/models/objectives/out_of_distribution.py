@@ -83,9 +83,10 @@ class OutOfDistribution(Objective):
         selection: ``'batch'`` or ``'image'``, see :func:`~wsss_mm.models.objectives.ood_centres.closest`.
         metric_terms: ``'both'``; ``'in'``: only towards the classes; ``'ood'``: only away from OoD (Table 4.5).
         norm: Batch norm of the OoD images' passes, see :func:`~wsss_mm.models.objectives.base.pass_state`. Concerns
-            networks whose statistics are being trained, not the published one. ``'batch'``, since under
-            ``'eval'`` a network learns that running statistics mean "nothing", and these are those of its use;
-            ``'train'`` would let them learn from OoD images.
+            networks whose statistics are being trained. The published one keeps its own, and so should others
+            (``norm_eval`` of the backbone): what a network learns of batches of OoD images alone, normalised by
+            themselves (``'batch'``), hardly reaches its use; under ``'eval'`` it learns that running statistics mean
+            "nothing", which are those of its use; ``'train'`` lets them learn from OoD images.
         init_cfg: As in mmengine.
 
     Raises:
