@@ -9,6 +9,7 @@ Example:
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from _toy import ROOT, call, choose_world, run_before
@@ -70,6 +71,34 @@ def collect(world: int) -> None:
     (out / 'reviewed.txt').write_text('\n'.join(kept) + '\n')
 
 
+def draw_counts(results: dict[str, dict[str, dict]], path: Path) -> None:
+    """mIoU and mass on context against the number of OoD images, for the rows that are there."""
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    rows = {'0': 'no OoD images, trained as long', '10': '10 OoD images', '30': '30 OoD images',
+            '90': 'L_cls and L_d: W-OoD'}
+    if not set(rows.values()) <= results.keys():
+        return
+    figure, axes = plt.subplots(figsize=(6.4, 4), dpi=200)
+    worlds = sorted(results[rows['0']])
+    for key, colour, label in (('miou', '#0067a5', 'mIoU of the class maps'),
+                               ('context', '#c46314', 'mass of the maps on water and rails')):
+        lines = [[results[name][world][key] for name in rows.values()] for world in worlds]
+        for line in lines:
+            axes.plot(range(len(rows)), line, color=colour, alpha=.25, linewidth=1)
+        axes.plot(range(len(rows)), [sum(found) / len(found) for found in zip(*lines, strict=True)], 'o-', color=colour,
+                  label=label)
+    axes.set_xticks(range(len(rows)), list(rows))
+    axes.set(xlabel='OoD images', ylabel='%')
+    axes.set_title(f'W-OoD on toy VOC, mean of {len(worlds)} worlds (thin: each)', loc='left', fontsize=11)
+    axes.grid(axis='y', alpha=.3)
+    axes.legend(frameon=False)
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, ROWS, 'toy_ood')
@@ -79,6 +108,7 @@ def main() -> None:
         run_before(Path('work_dirs/collected.log'), 'configs/wood/classifier_toy.py')
         collect(world)
     run({name: ROWS[name] for name in args.rows}, PAIRS, args, 'toy_ood')
+    draw_counts(json.loads(Path(args.out, f'{args.name}.json').read_text()), Path(args.out, 'ood_count.png'))
 
 
 if __name__ == '__main__':
