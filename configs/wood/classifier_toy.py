@@ -60,7 +60,7 @@ pseudo_labels = dict(
         type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True, pipeline={{_base_.tag_pipeline}},
         ann_file=['ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt']),
     generator=dict(
-        type='wsss_mm.ClassMapLabels', threshold=.2,
+        type='wsss_mm.ClassMapLabels', threshold=.15,
         localizer=dict(
             type='wsss_mm.MultiScale', localizer=dict(type='wsss_mm.CAM'), scales=(1., .5, 1.5, 2.), flip=True,
             align16=False)))

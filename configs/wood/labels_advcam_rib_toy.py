@@ -4,7 +4,7 @@ _base_ = './classifier_toy.py'
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/wood/labels_advcam_rib',
     generator=dict(
-        threshold=.3,
+        threshold=.25,
         localizer=dict(
             _delete_=True, type='wsss_mm.RIB', steps=10, lr=3e-4,
             trained=('backbone.layer2', 'backbone.layer3', 'head'), target_scales=(1., ), ratio=.4, stop_logit=600.,
