@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from _toy import ROOT, call, choose_world, run_before, slug
 from toy_image_tags import mean_sd
 
@@ -94,24 +93,17 @@ def score_row(world: int, name: str, row: Row, images: int) -> dict:
 
 def score_maps(maps: Path, data: Path, ids: list[str]) -> dict:
     """Scores at the best threshold; share of the maps' mass on water (boat) and rails (train)."""
-    from PIL import Image
-
     from wsss_mm.datasets.toy_voc import TOY_CLASSES
     from wsss_mm.evaluation import evaluate_class_maps
-    from wsss_mm.structures import ClassMaps
+    from wsss_mm.evaluation.context import evaluate_context
     curve = evaluate_class_maps(maps, data / 'SegmentationClass', ids, TOY_CLASSES)
     scores, best = curve.scores(), curve.best()
     found = {k: 100 * float(scores[k][best]) for k in ('miou', 'precision', 'recall')}
     found['threshold'] = float(curve.thresholds[best])
     found.update({name: 100 * float(scores['iou'][best][TOY_CLASSES.index(name)]) for name in ('boat', 'train')})
-    shares = []
-    for image_id in ids:
-        own = ClassMaps.load(maps / f'{image_id}.npz').full_size()
-        context = np.asarray(Image.open(data / f'ToyExtra/Context/{image_id}.png')) > 0
-        for class_id, plane in zip(own.class_ids, own.maps, strict=True):
-            if TOY_CLASSES[class_id] in ('boat', 'train') and context.any() and plane.sum() > 0:
-                shares.append(float(plane[context].sum() / plane.sum()))
-    found['context'] = 100 * statistics.mean(shares)
+    own = {name: TOY_CLASSES.index(name) for name in ('boat', 'train')}
+    shares = evaluate_context(maps, data / 'ToyExtra/Context', ids, own).values()
+    found['context'] = sum(s['share'] * s['images'] for s in shares) / sum(s['images'] for s in shares)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from mmengine.dist import get_rank
 from torch.utils.data import get_worker_info
 
 from wsss_mm.datasets.label_readers import IMAGE_SUFFIXES, find_image, read_id_list
+from wsss_mm.datasets.supervision import hash_order
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.registry import DATASETS
 
@@ -56,7 +56,7 @@ class OoDImages(BaseDataset):
             if not 1 <= self.count <= len(ids):
                 raise ConfigError(f'count={self.count} of {len(ids)} OoD images', file=self.ann_file or folder,
                                   expected=f'1 … {len(ids)}')
-            ids = sorted(sorted(ids, key=self._place)[:self.count])
+            ids = sorted(hash_order(ids, self.count_seed)[:self.count])
         paths = {image_id: _path(folder, image_id) for image_id in ids}
         if missing := [image_id for image_id, path in paths.items() if path is None]:
             raise DataError(f'{len(missing)} of {len(ids)} OoD images are not there, such as {missing[0]!r}',
@@ -76,9 +76,6 @@ class OoDImages(BaseDataset):
         if not names:
             raise DataError('no OoD image in this folder', file=folder, expected=' or '.join(IMAGE_SUFFIXES))
         return names
-
-    def _place(self, image_id: str) -> bytes:
-        return hashlib.sha256(f'{self.count_seed} {image_id}'.encode()).digest()
 
 
 def _path(folder: str, image_id: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,12 +14,15 @@ from wsss_mm.errors import ConfigError
 from wsss_mm.registry import DATA_SAMPLERS
 
 
+def hash_order(ids: Iterable[str], seed: int = 0) -> list[str]:
+    """Ids by the hash of seed and id: random, but for one seed smaller draws lie in larger ones, on any platform."""
+    return sorted(ids, key=lambda image_id: hashlib.sha256(f'{seed} {image_id}'.encode()).digest())
+
+
 def draw_supervision(ids: Sequence[str], mask_count: int, box_count: int, seed: int = 0) -> dict[str, str]:
     """Draw the images with extra supervision (GAIN, section 3.3: 200, 400, … of VOC's 1,464 train images).
 
-    The images are ordered by the hash of seed and id; the first ``mask_count`` have masks, the next ``box_count``
-    boxes. So for one seed smaller sets lie in larger ones, whatever the order of ``ids``, the platform and the
-    version of numpy.
+    In :func:`hash_order`, the first ``mask_count`` have masks, the next ``box_count`` boxes.
 
     Args:
         ids: The images to draw from.
@@ -37,9 +40,8 @@ def draw_supervision(ids: Sequence[str], mask_count: int, box_count: int, seed: 
     if mask_count + box_count > len(ids):
         raise ConfigError(f'mask_count {mask_count} and box_count {box_count} make {mask_count + box_count} images',
                           expected=f'at most the {len(ids)} of the list that are in extra_ann_file as well')
-    order = sorted(ids, key=lambda image_id: hashlib.sha256(f'{seed} {image_id}'.encode()).digest())
     kinds = ['masks'] * mask_count + ['boxes'] * box_count
-    return dict(zip(order, kinds, strict=False))
+    return dict(zip(hash_order(ids, seed), kinds, strict=False))
 
 
 @DATA_SAMPLERS.register_module()

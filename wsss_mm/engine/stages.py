@@ -151,25 +151,32 @@ def needs(stage: Stage) -> list[Stage]:
     return direct_prerequisites(cfg) + own_training
 
 
-def in_order(stages: Iterable[Stage], path: tuple[Stage, ...] = ()) -> list[Stage]:
+def in_order(stages: Iterable[Stage]) -> list[Stage]:
     """Stages with all that they stand on, in the order to run them, each once.
 
     Configs that label with one classifier in different ways have the same training in the same folder; of these, the
-    first stands for all.
+    first stands for all. Each stage's config is read at most twice, whatever stands on it.
 
     Raises:
         ConfigError: prerequisites run in a circle.
     """
-    ordered: list[Stage] = []
-    for stage in stages:
+    ordered: dict[Any, Stage] = {}
+    seen: set[Stage] = set()
+
+    def visit(stage: Stage, path: tuple[Stage, ...]) -> None:
         if stage in path:
             raise ConfigError(f'prerequisites run in a circle: {" → ".join(s.key for s in (*path, stage))}',
                               file=stage.config)
-        ordered += [*in_order(needs(stage), (*path, stage)), stage]
-    once: dict[Any, Stage] = {}
-    for stage in ordered:
-        once.setdefault(_training_of(stage) if stage.run == 'train' else stage, stage)
-    return list(once.values())
+        if stage in seen:
+            return
+        for before in needs(stage):
+            visit(before, (*path, stage))
+        seen.add(stage)
+        ordered.setdefault(_training_of(stage) if stage.run == 'train' else stage, stage)
+
+    for stage in stages:
+        visit(stage, ())
+    return list(ordered.values())
 
 
 def _training_of(stage: Stage) -> tuple[str, str]:
