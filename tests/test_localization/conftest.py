@@ -32,6 +32,17 @@ def classifier_of():
 
 
 @pytest.fixture
+def scoring(classifier_of):
+    """A classifier that scores every class somewhere."""
+    def build(*args, **options):
+        model = classifier_of(*args, **options)
+        with torch.no_grad():
+            model.head.classifier.weight += .5
+        return model
+    return build
+
+
+@pytest.fixture
 def tags_of():
     """Class indices per image -> ``(N, 6)`` bool."""
     return lambda *images: torch.tensor([[c in image for c in range(6)] for image in images])
