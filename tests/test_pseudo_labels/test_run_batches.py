@@ -10,7 +10,7 @@ from PIL import Image
 
 from wsss_mm.datasets.label_readers import read_image
 from wsss_mm.errors import ConfigError
-from wsss_mm.pseudo_labels.run import LabellingRun, image_size, size_batches
+from wsss_mm.pseudo_labels.run import LabellingRun, image_size, run_together, size_batches
 
 MIXED = [(60, 80), (60, 80), (96, 96), (60, 80), (80, 60), (60, 80), (96, 96), (60, 80), (60, 80), (96, 96), (80, 60),
          (1, 33)]
@@ -140,3 +140,19 @@ def test_generators_that_know_no_batches(make_run, unbroken, contents):
         n: b for n, b in unbroken[1].items() if n != 'run.json'}
     with pytest.raises(ConfigError, match='batch_size=0'):
         make_run('other', batch_size=0)
+
+
+def test_what_would_meet_every_image_stops_the_run_and_other_errors_are_each_their_own():
+    def run(images):
+        if any(x == 'bad' for x in images):
+            raise ValueError('bad image')
+        return [x.upper() for x in images]
+    assert run_together([0, 1, 2], {0: 'a', 2: 'c'}, run) == {0: 'A', 2: 'C'}
+    found = run_together([0, 1, 2], {0: 'a', 1: 'bad', 2: 'c'}, run)
+    assert (found[0], found[2]) == ('A', 'C') and 'bad image' in found[1]
+    assert run_together([0], {}, run) == {}
+
+    def wrong_setting(images):
+        raise ConfigError('trained names no part')
+    with pytest.raises(ConfigError, match='trained names no part'):
+        run_together([0, 1], {0: 'a', 1: 'b'}, wrong_setting)

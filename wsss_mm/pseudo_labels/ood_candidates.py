@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsss_mm import files
 from wsss_mm.config_hash import digest
@@ -25,7 +24,7 @@ from wsss_mm.datasets.label_readers import IMAGE_SUFFIXES, find_image, read_imag
 from wsss_mm.errors import ConfigError, DataError, describe_error
 from wsss_mm.localization.multi_scale import normalised, resized
 from wsss_mm.progress import Progress
-from wsss_mm.pseudo_labels.run import size_batches
+from wsss_mm.pseudo_labels.run import run_together, size_batches
 
 # Classes that an image surely does not seem to have are not written down: 20 classes would be 20 lines an image.
 FLOOR = .01
@@ -218,9 +217,10 @@ def score_images(model: Any, images: Mapping[str, Path], todo: Iterable[str], ta
                     loaded[image_id] = future.result()
                 except Exception as error:   # one bad image never stops a run
                     failures[image_id] = describe_error(error)
-            logits, errors = _logits(model, batch, loaded)
-            failures.update(errors)
-            table.add({i: _named(x.sigmoid().tolist(), classes) for i, x in logits.items() if i in wanted})
+            found = run_together(batch, loaded, lambda images: model(normalised(model, images)).float().cpu())
+            failures |= {i: x for i, x in found.items() if isinstance(x, str)}
+            table.add({i: _named(x.sigmoid().tolist(), classes) for i, x in found.items()
+                       if i in wanted and not isinstance(x, str)})
             for image_id in batch:
                 if image_id in wanted:
                     progress.step(failed=image_id in failures)
@@ -232,26 +232,6 @@ def read_candidate(path: str | Path, long_side: int | None = None) -> np.ndarray
     """An image ``(H, W, 3)`` uint8 RGB, its longer side resized to ``long_side`` pixels where that is given."""
     image = read_image(path)
     return image if long_side is None else resized(image, long_side / max(image.shape[:2]))
-
-
-def _logits(model: Any, batch: list[str], loaded: Mapping[str, np.ndarray]
-            ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Logits ``(C,)`` or error text of each image that could be read."""
-    if not loaded:
-        return {}, {}
-    # Another image stands in for one that failed: in a smaller batch, sums may be rounded otherwise.
-    stand_in = next(iter(loaded.values()))
-    try:
-        rows = model(normalised(model, [loaded.get(i, stand_in) for i in batch])).float().cpu()
-        return {i: row for i, row in zip(batch, rows, strict=True) if i in loaded}, {}
-    except ConfigError:   # the config's fault: so with every image
-        raise
-    except Exception as error:
-        if len(batch) == 1:
-            return {}, {batch[0]: describe_error(error)}
-    single = [_logits(model, [i], {i: image}) for i, image in loaded.items()]
-    return {i: x for logits, _ in single for i, x in logits.items()}, {
-        i: text for _, errors in single for i, text in errors.items()}
 
 
 def _named(values: Sequence[float], classes: Sequence[str]) -> list[tuple[str, float]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from mmengine.config import Config
@@ -25,6 +25,9 @@ from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
 from wsss_mm.structures import ImageSample
 
 _EXIF_ORIENTATION = 0x0112
+Key = TypeVar('Key', bound=Hashable)
+Item = TypeVar('Item')
+Found = TypeVar('Found')
 
 
 class LabellingRun:
@@ -137,18 +140,7 @@ class LabellingRun:
         """Features of the images that could be loaded, or the error of each."""
         if self.model is None or not loaded:
             return [(i, {}) for i in loaded]
-        # Another image stands in for one that failed: in a smaller batch, sums may be rounded otherwise.
-        stand_in = next(iter(loaded.values()))
-        try:
-            features = self._extract([loaded.get(i, stand_in) for i in batch])
-            return [(i, f) for i, f in zip(batch, features, strict=True) if i in loaded]
-        except ConfigError:   # would meet every image
-            raise
-        except Exception as error:
-            if len(batch) == 1:
-                return [(batch[0], describe_error(error))]
-        # Out of the handler: the error would keep the batch's memory.
-        return [found for i in loaded for found in self._features([i], {i: loaded[i]})]
+        return list(run_together(batch, loaded, self._extract).items())
 
     @torch.no_grad()
     def _extract(self, batch: list[dict]) -> list[dict[str, Tensor]]:
@@ -157,6 +149,37 @@ class LabellingRun:
             data_samples=[data['data_samples'] for data in batch]), False)
         return self.generator.extract_batch(self.model, [data['sample'].image for data in batch], inputs['inputs'],
                                             inputs['data_samples'])
+
+
+def run_together(batch: Sequence[Key], loaded: Mapping[Key, Item], run: Callable[[list[Item]], Sequence[Found]]
+                 ) -> dict[Key, Found | str]:
+    """Run a batch of images of which some may be unreadable, and one by one where it fails as a whole.
+
+    Args:
+        batch: Keys of its images.
+        loaded: Those that could be read.
+        run: All images of a batch -> a result for each.
+
+    Returns:
+        For each image that could be read its result, or the text of its error.
+
+    Raises:
+        ConfigError: as ``run``; it would meet every image.
+    """
+    if not loaded:
+        return {}
+    # Another image stands in for one that failed: in a smaller batch, sums may be rounded otherwise.
+    stand_in = next(iter(loaded.values()))
+    try:
+        found = run([loaded.get(key, stand_in) for key in batch])
+        return {key: result for key, result in zip(batch, found, strict=True) if key in loaded}
+    except ConfigError:
+        raise
+    except Exception as error:
+        if len(batch) == 1:
+            return {batch[0]: describe_error(error)}
+    # Out of the handler: the error would keep the batch's memory.
+    return {key: found for own in loaded for key, found in run_together([own], {own: loaded[own]}, run).items()}
 
 
 def size_batches(paths: Sequence[str], batch_size: int) -> list[list[int]]:
