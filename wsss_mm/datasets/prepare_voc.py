@@ -15,7 +15,7 @@ from mmseg.datasets import PascalVOCDataset
 from wsss_mm import files
 from wsss_mm.datasets.label_readers import IGNORED, read_id_list, read_image, read_label_map, read_voc_xml
 from wsss_mm.datasets.toy_voc import TOY_CLASSES
-from wsss_mm.errors import DataError, WSSSError
+from wsss_mm.errors import DataError
 
 AUG_FOLDER = 'SegmentationClassAug'
 VOC_COUNTS = dict(train=1464, val=1449, trainaug=10582)
@@ -43,7 +43,6 @@ def convert_sbd(sbd_root: str | Path, voc_root: str | Path,
 
     Raises:
         DataError: SBD or VOC is not where it is looked for, or a mask is unreadable.
-        WSSSError: scipy is missing.
     """
     voc_root = Path(voc_root)
     own = {i: voc_root / 'SegmentationClass' / f'{i}.png'
@@ -71,12 +70,8 @@ def read_sbd_mask(path: str | Path) -> np.ndarray:
 
     Raises:
         DataError: not such a file.
-        WSSSError: scipy is missing.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise WSSSError("SBD's .mat files need scipy", fix='pip install "wsss_mm[voc]"') from None
+    from scipy.io import loadmat  # slow to import, and only used here
     try:
         return np.asarray(loadmat(path, variable_names=['GTcls'])['GTcls'][0, 0]['Segmentation'], np.uint8)
     # scipy has many ways to fail on a broken file

@@ -1,6 +1,7 @@
 """Networks: backbones, classifiers with their necks, pooling heads and objectives, segmentors and their losses."""
 
 from wsss_mm.models import (
+    affinity,
     backbones,
     classifiers,
     data_preprocessor,
@@ -12,5 +13,5 @@ from wsss_mm.models import (
     segmentors,
 )
 
-__all__ = ['backbones', 'classifiers', 'data_preprocessor', 'decode_heads', 'heads', 'losses', 'necks',
+__all__ = ['affinity', 'backbones', 'classifiers', 'data_preprocessor', 'decode_heads', 'heads', 'losses', 'necks',
            'objectives', 'segmentors']

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,18 @@ class LabelGenerator(ABC):
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of what else decides the labels, by name; a run whose inputs have changed is refused by them."""
+        return {}
+
+    def gather(self, root: Path, ids: Sequence[str]) -> dict[str, bytes]:
+        """Files of the whole run, made once when every image is labelled, such as one JSON of all instances.
+
+        Args:
+            root: The run's folder, with the files of all images.
+            ids: All image ids, sorted.
+
+        Returns:
+            Content by path below ``root``.
+        """
         return {}
 
     def extract(self, model: Any, inputs: Tensor, data_sample: Any) -> dict[str, Tensor]:

@@ -112,7 +112,7 @@ class LabellingRun:
                     self.folder.add(image_id, hashes, notes)
                 progress.step(failed=bool(error))
         progress.finish()
-        complete = self.folder.finish(ids, failures)
+        complete = self.folder.finish(ids, failures, self.generator.gather)
         return dict(complete=complete, labelled=len(todo) - len(failures), skipped=total - len(todo),
                     failures=failures)
 

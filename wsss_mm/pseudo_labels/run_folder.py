@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsss_mm import files
 from wsss_mm.errors import ConfigError
 from wsss_mm.safe_loading import file_sha256
+
+Gather = Callable[[Path, Sequence[str]], dict[str, bytes]]
 
 
 class RunFolder:
@@ -67,12 +69,13 @@ class RunFolder:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
-    def finish(self, ids: Iterable[str], failures: dict[str, str]) -> bool:
+    def finish(self, ids: Iterable[str], failures: dict[str, str], gather: Gather = lambda root, ids: {}) -> bool:
         """End the run: the failures, and where all ids are done the joined manifest and ``"complete": true``.
 
         Args:
             ids: All ids of the run, of every rank.
             failures: Error text per image id that failed in this process.
+            gather: Makes the files of the whole run, see :meth:`LabelGenerator.gather`.
 
         Returns:
             Whether the whole run is complete.
@@ -89,6 +92,7 @@ class RunFolder:
             return False
         files.write_atomic(self.root / 'manifest.jsonl', b''.join(_line(done[i]) for i in ids), self.rank)
         self._remove_rank_files()
+        write_files(self.root, gather(self.root, ids), self.rank)
         files.write_json(self.root / 'run.json', {**self.description, 'complete': True, 'images': len(ids)})
         return True
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.files import read_json
+from wsss_mm.errors import ConfigError
 from wsss_mm.pseudo_labels.auto_threshold import METHODS, choose_threshold, colour_threshold, score_histogram
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller, untagged
+from wsss_mm.pseudo_labels.saved_maps import SavedMaps
 from wsss_mm.registry import TASK_UTILS
-from wsss_mm.safe_loading import file_sha256
-from wsss_mm.structures import ClassMaps, ImageSample, LabelResult
+from wsss_mm.structures import ImageSample, LabelResult
 
 
 @TASK_UTILS.register_module()
@@ -50,60 +46,26 @@ class SavedMapLabels(MapLabeller):
         if threshold == 'colour' and image_dir is None:
             raise ConfigError("SavedMapLabels: threshold='colour' looks at the images",
                               fix="set image_dir, as 'data/VOCdevkit/VOC2012/JPEGImages'; or threshold='mean'")
-        self.map_dir, self.threshold, self.image_dir = map_dir, threshold, image_dir
+        self.saved, self.threshold, self.image_dir = SavedMaps(map_dir), threshold, image_dir
 
     def fingerprint(self) -> dict[str, str]:
-        """``maps``: what the maps were made of, by their run; of maps without a run, the hash of their bytes.
-
-        Raises:
-            DataError: no maps there, or their run is not complete.
-        """
-        paths = self._paths()
-        run = Path(self.map_dir).parent / 'run.json'
-        if (found := read_json(run)) is not None:
-            if not found.get('complete'):
-                raise DataError('the run that makes the class maps is not complete', file=run,
-                                fix='run its command again: what is finished is kept')
-            return dict(maps=found['hash'])
-        digest = hashlib.sha256(''.join(f'{path.stem} {file_sha256(path)}\n' for path in paths).encode())
-        return dict(maps=digest.hexdigest()[:16])
+        """See :meth:`SavedMaps.fingerprint`."""
+        return self.saved.fingerprint()
 
     def constants(self, model: Any) -> dict[str, Tensor]:
         """``threshold``: given, or chosen from all maps in the folder, which are read once."""
         threshold = self.threshold
         if isinstance(threshold, str):
-            ids = [path.stem for path in self._paths()]
+            ids = [path.stem for path in self.saved.paths()]
             if self.image_dir is not None and threshold == 'colour':
-                threshold = colour_threshold(self.map_dir, self.image_dir, ids)
+                threshold = colour_threshold(self.saved.map_dir, self.image_dir, ids)
             else:
-                threshold = choose_threshold(*score_histogram(self.map_dir, ids), threshold)
+                threshold = choose_threshold(*score_histogram(self.saved.map_dir, ids), threshold)
         return dict(threshold=torch.tensor(threshold))
 
     def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:
-        """The label map ``labels``; see the class.
-
-        Raises:
-            DataError: no maps of this image, of another size, or without a class that it is tagged with.
-        """
-        path = Path(self.map_dir) / f'{sample.image_id}.npz'
-        if not path.is_file():
-            raise DataError('no class maps of this image', file=path,
-                            fix='label the same list with ClassMapLabels first, or take the image off the list')
-        found = ClassMaps.load(path)
-        if (found.height, found.width) != (sample.height, sample.width):
-            raise DataError(f'class maps of an image of {found.height} x {found.width} pixels (height x width), it '
-                            f'has {sample.height} x {sample.width}', file=path, expected='maps of this very image')
-        if missing := sorted(set(sample.tags.tolist()) - set(found.class_ids.tolist())):
-            raise DataError(f'no map of the classes {missing}, which the image is tagged with', file=path,
-                            fix='make the maps anew with these tags')
-        present = np.isin(found.class_ids, sample.tags)
-        labels = self.labels_of(sample.image, torch.from_numpy(found.maps[present]), found.class_ids[present],
+        """The label map ``labels``; see the class, and for the errors :meth:`SavedMaps.load`."""
+        found = self.saved.load(sample)
+        labels = self.labels_of(sample.image, torch.from_numpy(found.maps), found.class_ids,
                                 float(constants['threshold']))
         return LabelResult(dict(labels=labels), untagged(sample))
-
-    def _paths(self) -> list[Path]:
-        paths = sorted(Path(self.map_dir).glob('*.npz'))
-        if not paths:
-            raise DataError('no class maps here', file=self.map_dir, expected='<image id>.npz, one per image',
-                            fix='make them first: ClassMapLabels with save_maps=True')
-        return paths

@@ -130,6 +130,7 @@ def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, s
                    for name, label in result.labels.items()}
         if result.maps is not None:
             content[f'maps/{image_id}.npz'] = result.maps.to_bytes()
+        content.update(result.files)
     except Exception as error:
         return image_id, {}, [], describe_error(error)
     try:

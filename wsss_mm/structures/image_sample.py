@@ -44,8 +44,10 @@ class LabelResult:
         labels: ``(H, W)`` uint8 label map per output name: 0 background, 1…C, 255 ignored.
         notes: Fallbacks taken, one sentence each; they go into the manifest.
         maps: Class maps worth keeping for the report, or None.
+        files: Content of further files by their path below the run's folder, as ``instances/<image id>.json``.
     """
 
     labels: dict[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
     maps: ClassMaps | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
