@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.refinement import DenseCRF, PermutohedralLattice
+from wsss_mm.refinement import CRF_PRESETS, DenseCRF, PermutohedralLattice
 from wsss_mm.registry import TASK_UTILS
 
 LABELS_V1 = (4, 55, 3, 3, 3)
@@ -176,6 +176,31 @@ def test_bad_settings(changed, message):
     names = 'bilateral_weight', 'bilateral_xy', 'bilateral_rgb', 'gaussian_weight', 'gaussian_xy'
     with pytest.raises(ConfigError, match=message):
         DenseCRF(**{**dict(zip(names, LABELS_V1, strict=True)), **changed})
+
+
+def test_a_preset_is_its_numbers():
+    named, written = DenseCRF(preset='irn'), DenseCRF(10, 50, 5, 3, 3)
+    assert {k: v for k, v in vars(named).items()} == {k: v for k, v in vars(written).items()}
+    image, probabilities = scene(20, 24, 3, 0)
+    np.testing.assert_array_equal(named(image, probabilities), written(image, probabilities))
+    changed = DenseCRF(preset='aeft', iterations=1, gaussian_weight=0)
+    assert (changed.iterations, changed.gaussian_weight, changed.bilateral_xy) == (1, 0, 80)
+
+
+def test_presets_fit_the_published_maps(parity):
+    """The numbers of BANA's three files, as its code was run with them, and a twelfth of SEC's at training time."""
+    data = parity('bana/crf')
+    for name, published in dict(bana='stage2', deeplabv1='deeplab_v1', deeplabv2='deeplab_v2').items():
+        assert CRF_PRESETS[name] == tuple(data[f'params_{published}'].tolist())
+    full, small = CRF_PRESETS['sec'], CRF_PRESETS['sec_train']
+    assert np.divide(full, small).tolist() == pytest.approx([1, 12, 1, 1, 12])
+
+
+def test_unknown_preset_names_the_known_ones():
+    with pytest.raises(ConfigError, match="preset='foo'(.|\n)*bana, deeplabv1(.|\n)*bbam"):
+        DenseCRF(preset='foo')
+    with pytest.raises(ConfigError, match='without bilateral_rgb, gaussian_weight, gaussian_xy'):
+        DenseCRF(4, 55)
 
 
 def test_bad_input():

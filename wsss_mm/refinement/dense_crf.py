@@ -15,6 +15,13 @@ from wsss_mm.refinement.permutohedral import PermutohedralLattice
 from wsss_mm.registry import TASK_UTILS
 
 _LOWEST_PROBABILITY = 1e-5
+_NUMBERS = ('bilateral_weight', 'bilateral_xy', 'bilateral_rgb', 'gaussian_weight', 'gaussian_xy')
+_PSA, _AT_A_TWELFTH = (10., 80., 13., 3., 3.), (10., 80 / 12, 13., 3., 3 / 12)
+# In the order of _NUMBERS; the table in DenseCRF's docstring says where each is used.
+CRF_PRESETS: dict[str, tuple[float, ...]] = dict(
+    bana=(4., 55., 3., 3., 3.), deeplabv1=(4., 121., 5., 3., 3.), deeplabv2=(4., 67., 3., 3., 1.), psa=_PSA, aeft=_PSA,
+    irn=(10., 50., 5., 3., 3.), sec=_PSA, sec_train=_AT_A_TWELFTH, dsrg=_PSA, dsrg_train=_AT_A_TWELFTH,
+    bbam=(4., 80., 3., 3., 1.))
 
 
 @TASK_UTILS.register_module()
@@ -31,9 +38,27 @@ class DenseCRF:
     nothing, ``'pydensecrf'`` is the C++ original, on the CPU. Mean field amplifies rounding on noisy images, which
     moves either backend by about 1e-4 from a float64 run; ``benchmarks/dense_crf.py`` shows it.
 
-    Values of published methods, as ``bilateral_weight, bilateral_xy, bilateral_rgb, gaussian_weight, gaussian_xy``:
-    BANA's labels 4, 55, 3, 3, 3; at test time DeepLab-V1 4, 121, 5, 3, 3 and DeepLab-V2 4, 67, 3, 3, 1. All with 10
-    iterations.
+    The numbers may be given, or a preset, the numbers of a published method, with single ones given beside it:
+    ``DenseCRF(preset='aeft', iterations=1)``.
+
+    ============================== ====== ======== ==== ====== ====== ==========================================
+    preset                          w_1    xy_1     rgb  w_2    xy_2   what it is used for
+    ============================== ====== ======== ==== ====== ====== ==========================================
+    ``bana``                        4      55       3    3      3      BANA's Y_crf
+    ``deeplabv1``                   4      121      5    3      3      BANA's DeepLab-V1 at test time
+    ``deeplabv2``                   4      67       3    3      1      DeepLab-V2 at test time (BANA, BBAM)
+    ``psa``, ``aeft``               10     80       13   3      3      class maps with ``(1 - max)^alpha``; AEFT's
+                                                                       last CRF, after the walk, is one iteration
+    ``irn``                         10     50       5    3      3      IRN's confident areas, and with it AdvCAM,
+                                                                       RIB and W-OoD; unary of labels that hold
+                                                                       with probability .7
+    ``sec``, ``dsrg``               10     80       13   3      3      segmentors at test time, at the image's size
+    ``sec_train``, ``dsrg_train``   10     80 / 12  13   3      3 / 12 in the training loop, on maps of 41 x 41 for
+                                                                       321 pixels; colours are not scaled
+    ``bbam``                        4      80       3    3      1      BBAM's instance masks
+    ============================== ====== ======== ==== ====== ====== ==========================================
+
+    All have 10 iterations.
 
     Args:
         bilateral_weight: w_1.
@@ -41,28 +66,33 @@ class DenseCRF:
         bilateral_rgb: rgb in grey levels.
         gaussian_weight: w_2.
         gaussian_xy: xy_2 in pixels.
-        iterations: Mean-field updates.
+        iterations: Mean-field updates; 10 unless given.
         backend: ``'torch'``, ``'pydensecrf'``, or ``'auto'``: pydensecrf on the CPU where it is installed. The default
             is ``'torch'``: it was the faster on one core (``benchmarks/results/dense_crf.md``), and the same config
             then runs the same code whether or not pydensecrf is installed. The attribute ``backend`` holds the
             choice.
         device: Where the torch backend computes.
+        preset: Name of a row above; numbers given beside it take the place of its own.
 
     Raises:
-        ConfigError: an unknown backend, one that is not installed or cannot use the device, or a width that is not
-            positive.
+        ConfigError: an unknown preset or backend, a backend that is not installed or cannot use the device, a number
+            that is missing, or a width that is not positive.
     """
 
-    def __init__(self, bilateral_weight: float, bilateral_xy: float, bilateral_rgb: float, gaussian_weight: float,
-                 gaussian_xy: float, iterations: int = 10, backend: str = 'torch', device: str = 'cpu') -> None:
-        for name, width in (('bilateral_xy', bilateral_xy), ('bilateral_rgb', bilateral_rgb),
-                            ('gaussian_xy', gaussian_xy)):
-            if not width > 0:
-                raise ConfigError(f'DenseCRF {name}={width}', expected='a standard deviation above 0')
+    def __init__(self, bilateral_weight: float | None = None, bilateral_xy: float | None = None,
+                 bilateral_rgb: float | None = None, gaussian_weight: float | None = None,
+                 gaussian_xy: float | None = None, iterations: int = 10, backend: str = 'torch', device: str = 'cpu',
+                 preset: str | None = None) -> None:
+        given = (bilateral_weight, bilateral_xy, bilateral_rgb, gaussian_weight, gaussian_xy)
+        numbers = _numbers(preset, given)
+        for name in ('bilateral_xy', 'bilateral_rgb', 'gaussian_xy'):
+            if not numbers[name] > 0:
+                raise ConfigError(f'DenseCRF {name}={numbers[name]}', expected='a standard deviation above 0')
         if iterations < 0:
             raise ConfigError(f'DenseCRF iterations={iterations}', expected='0 or more')
-        self.bilateral_weight, self.bilateral_xy, self.bilateral_rgb = bilateral_weight, bilateral_xy, bilateral_rgb
-        self.gaussian_weight, self.gaussian_xy = gaussian_weight, gaussian_xy
+        self.bilateral_weight, self.bilateral_xy = numbers['bilateral_weight'], numbers['bilateral_xy']
+        self.bilateral_rgb = numbers['bilateral_rgb']
+        self.gaussian_weight, self.gaussian_xy = numbers['gaussian_weight'], numbers['gaussian_xy']
         self.iterations = iterations
         self.device = str(device)
         self.backend = _resolve_backend(backend, self.device)
@@ -200,6 +230,18 @@ def _normalised_kernel(features: Tensor) -> tuple[PermutohedralLattice, Tensor]:
     lattice = PermutohedralLattice(features.t())
     ones = features.new_ones(features.shape[1], 1)
     return lattice, (lattice.filter(ones) + 1e-20).rsqrt()
+
+
+def _numbers(preset: str | None, given: tuple[float | None, ...]) -> dict[str, float]:
+    """The five numbers by name: those given, and the preset's for the rest."""
+    if preset is not None and preset not in CRF_PRESETS:
+        raise ConfigError(f'DenseCRF preset={preset!r}', expected=f'one of {", ".join(CRF_PRESETS)}; or the numbers')
+    numbers = dict(zip(_NUMBERS, CRF_PRESETS[preset], strict=True)) if preset is not None else {}
+    numbers.update((name, number) for name, number in zip(_NUMBERS, given, strict=True) if number is not None)
+    if missing := [name for name in _NUMBERS if name not in numbers]:
+        raise ConfigError(f'DenseCRF without {", ".join(missing)}', expected='all five numbers, or a preset',
+                          fix=f'give them, or preset=…, one of {", ".join(CRF_PRESETS)}')
+    return numbers
 
 
 def _resolve_backend(backend: str, device: str) -> str:
