@@ -4,6 +4,7 @@ from wsss_mm.datasets.transforms.colour import ColorJitter
 from wsss_mm.datasets.transforms.formatting import PackWeakInputs
 from wsss_mm.datasets.transforms.geometry import RandomCropWithBoxes, RandomLongSide, RandomScale
 from wsss_mm.datasets.transforms.loading import LoadImage, LoadLabelMaps, LoadPrior, LoadWeakLabels
+from wsss_mm.datasets.transforms.valid import MarkValid
 
-__all__ = ['ColorJitter', 'LoadImage', 'LoadLabelMaps', 'LoadPrior', 'LoadWeakLabels', 'PackWeakInputs',
-           'RandomCropWithBoxes', 'RandomLongSide', 'RandomScale']
+__all__ = ['ColorJitter', 'LoadImage', 'LoadLabelMaps', 'LoadPrior', 'LoadWeakLabels', 'MarkValid',
+           'PackWeakInputs', 'RandomCropWithBoxes', 'RandomLongSide', 'RandomScale']

@@ -34,7 +34,7 @@ class PackWeakInputs(PackSegInputs):
         for key in results.get('seg_fields', []):
             if key != 'gt_seg_map':
                 # These stay uint8: nothing indexes with them, and that is an eighth of the bytes.
-                kind = np.uint8 if key in ('gt_bg_mask', 'gt_prior') else np.int64
+                kind = np.uint8 if key in ('gt_bg_mask', 'gt_prior', 'gt_valid') else np.int64
                 data = torch.from_numpy(np.ascontiguousarray(results[key][None], dtype=kind))
                 sample.set_data({_SAMPLE_NAMES.get(key, key): PixelData(data=data)})
         if 'gt_bboxes' in results:

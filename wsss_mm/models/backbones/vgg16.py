@@ -49,6 +49,7 @@ class VGG16(CheckedPretrained):
         fc_dilation: Dilation of fc6: 1 in BANA's classifier, 12 in DeepLab-V1.
         dropout_ratio: Channel dropout after fc6 and fc7.
         fully_connected: False ends with block 5, 512 channels: no pools after it, no fc6, no fc7 (FickleNet).
+        pools: With ``fully_connected=False``: keep the pools after block 5, for a head with fc6 of its own (DSRG).
         init_cfg: Default: Kaiming.
     """
 
@@ -58,7 +59,7 @@ class VGG16(CheckedPretrained):
     unused_parts: tuple[str, ...] = ('classifier.', 'fc8')
 
     def __init__(self, fc_dilation: int = 1, dropout_ratio: float = .5, fully_connected: bool = True,
-                 init_cfg: dict | list[dict] | None = None) -> None:
+                 pools: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         layers: list[nn.Module] = []
         channels = 3
@@ -68,22 +69,24 @@ class VGG16(CheckedPretrained):
                 layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
                 channels = width
             layers.append(nn.MaxPool2d(3, stride, padding=1))
-        self.fully_connected = fully_connected
+        self.fully_connected, self.pools = fully_connected, fully_connected or pools
+        self.features = nn.Sequential(*layers if self.pools else layers[:-1])
+        if self.pools:
+            self.average_pool = nn.AvgPool2d(3, stride=1, padding=1)
         if not fully_connected:
-            self.features = nn.Sequential(*layers[:-1])
             self.unused_parts += self.optional_parts
             return
-        self.features = nn.Sequential(*layers)
-        self.average_pool = nn.AvgPool2d(3, stride=1, padding=1)
         self.fc6 = nn.Conv2d(512, 1024, 3, padding=fc_dilation, dilation=fc_dilation)
         self.fc7 = nn.Conv2d(1024, 1024, 1)
         self.dropout = nn.Dropout2d(dropout_ratio)
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         """``(N, 3, H, W)`` -> one map ``(N, 1024, h, w)``, or ``(N, 512, h, w)``, non-negative."""
+        x = self.features(x)
+        if self.pools:
+            x = self.average_pool(x)
         if not self.fully_connected:
-            return (self.features(x),)
-        x = self.average_pool(self.features(x))
+            return (x,)
         for layer in (self.fc6, self.fc7):
             x = self.dropout(F.relu(layer(x)))
         return (x,)
