@@ -1,10 +1,11 @@
 """Class maps and an image in, better class maps out."""
 
+from wsss_mm.refinement.batch_crf import BatchCRF
 from wsss_mm.refinement.dense_crf import CRF_PRESETS, DenseCRF, PreparedCRF
 from wsss_mm.refinement.permutohedral import PermutohedralLattice
 from wsss_mm.refinement.random_walk import random_walk
 from wsss_mm.refinement.proposal_rule import refine_mask, refine_masks, refine_pairs
 from wsss_mm.refinement.proposals import Proposals
 
-__all__ = ['CRF_PRESETS', 'DenseCRF', 'PermutohedralLattice', 'PreparedCRF', 'Proposals', 'refine_mask',
+__all__ = ['BatchCRF', 'CRF_PRESETS', 'DenseCRF', 'PermutohedralLattice', 'PreparedCRF', 'Proposals', 'refine_mask',
            'refine_masks', 'refine_pairs', 'random_walk']
