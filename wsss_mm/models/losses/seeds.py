@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+_TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class SeedBatch:
@@ -52,6 +54,20 @@ def floored_probabilities(logits: Tensor, floor: float = 1e-4) -> Tensor:
     Returns:
         ``(N, C, h, w)``, summing to 1 over the classes.
     """
-    probabilities = logits.float().softmax(1) if logits.dtype in (torch.float16, torch.bfloat16) else logits.softmax(1)
-    probabilities = probabilities + floor
+    probabilities = full_precision(logits).softmax(1) + floor
     return probabilities / probabilities.sum(1, keepdim=True)
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """Half precision to float32; float64 stays, for gradient checks."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def safe_log(values: Tensor) -> Tensor:
+    """Logarithm of probabilities, of which those below 1e-12 count as 1e-12."""
+    return values.clamp_min(_TINY).log()
+
+
+def cues_inside(cues: Tensor, valid: Tensor | None) -> Tensor:
+    """``(N, C, h, w)`` cues as bool, without those in padding."""
+    return cues.bool() if valid is None else cues.bool() & valid[:, None]
