@@ -147,7 +147,7 @@ class BatchCRF:
         chosen = None
         if present is not None:
             # Every image's classes first; as many columns as the fullest image has.
-            chosen = present.byte().argsort(1, descending=True, stable=True)[:, :int(present.sum(1).max())]
+            chosen = present.byte().argsort(dim=1, descending=True, stable=True)[:, :int(present.sum(1).max())]
         posteriors = []
         for rows in torch.arange(len(energy)).split(size):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
