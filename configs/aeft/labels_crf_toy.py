@@ -4,4 +4,4 @@ _base_ = '../cam/labels_auto_toy.py'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/aeft/classifier_toy.py')]
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/aeft/labels_crf',
-    generator=dict(threshold=.12, map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/aeft/labels/maps'))
+    generator=dict(threshold=.1, map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/aeft/labels/maps'))
