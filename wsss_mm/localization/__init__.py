@@ -17,6 +17,7 @@ from wsss_mm.localization.bilinear import UpsampledFeatures, interpolation_matri
 from wsss_mm.localization.boxes import box_masks, pixel_boxes, smallest_box
 from wsss_mm.localization.cam import CAM
 from wsss_mm.localization.grad_cam import GradCAM
+from wsss_mm.localization.gradient_saliency import gradient_saliency, least_salient
 from wsss_mm.localization.localizer import ImageLocalizer, Localizer, Views
 from wsss_mm.localization.multi_scale import MultiScale, merge_maps
 from wsss_mm.localization.rib import RIB
@@ -25,5 +26,5 @@ from wsss_mm.localization.stochastic_cam import StochasticCAM
 __all__ = ['AdvCAM', 'CAM', 'GradCAM', 'ImageLocalizer', 'Localizer', 'MultiScale', 'RIB', 'StochasticCAM',
            'UpsampledFeatures', 'Views', 'background_attention', 'background_class_map', 'background_queries',
            'best_class', 'box_class_maps', 'box_masks', 'cosine_maps', 'crf_input', 'crf_labels',
-           'interpolation_matrix', 'merge_maps', 'pixel_boxes', 'retrieval_maps', 'smallest_box',
-           'threshold_background']
+           'gradient_saliency', 'interpolation_matrix', 'least_salient', 'merge_maps', 'pixel_boxes', 'retrieval_maps',
+           'smallest_box', 'threshold_background']

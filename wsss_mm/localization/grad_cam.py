@@ -57,9 +57,9 @@ class GradCAM(Localizer):
             return maps * maps[0].numel() if len(maps) else maps
 
     def _maps_of_layer(self, model: Any, inputs: Tensor, tags: Tensor) -> Tensor:
-        module = self._find(model)
+        module = find_layer(model, self.layer, 'GradCAM')
         taken: list[Tensor] = []
-        with _graph_from(module, taken):
+        with graph_from(module, taken):
             feats = model.extract_feat(inputs)
             head_map = model.head.select(feats)
             size = tuple(head_map.shape[2:])
@@ -86,16 +86,6 @@ class GradCAM(Localizer):
         found = torch.einsum('knd,ndhw->knhw', weights.unflatten(0, rows.shape[:2]), activation)
         return found[slot[image, label], image]
 
-    def _find(self, model: Any) -> torch.nn.Module:
-        modules = dict(model.named_modules())
-        if self.layer in modules and self.layer:
-            return modules[self.layer]
-        names = [name for name in modules if name]
-        close = difflib.get_close_matches(str(self.layer), names, 5, .4)
-        raise ConfigError(f'GradCAM: the model has no layer {self.layer!r}',
-                          expected=f'one of its modules, such as {", ".join(close or names[:5])}',
-                          fix='choose one of dict(model.named_modules()), or None')
-
     def _as_map(self, tensor: Tensor, size: tuple[int, ...], images: int) -> Tensor:
         """The layer's output, or its gradient, as ``(N, D, h, w)``."""
         shape = tuple(tensor.shape)
@@ -109,8 +99,24 @@ class GradCAM(Localizer):
                           fix='choose the block or stage that holds this layer, or None')
 
 
+def find_layer(model: Any, layer: str | None, user: str) -> torch.nn.Module:
+    """A module of the model by its dotted name.
+
+    Raises:
+        ConfigError: there is none; names close ones.
+    """
+    modules = dict(model.named_modules())
+    if layer in modules and layer:
+        return modules[layer]
+    names = [name for name in modules if name]
+    close = difflib.get_close_matches(str(layer), names, 5, .4)
+    raise ConfigError(f'{user}: the model has no layer {layer!r}',
+                      expected=f'one of its modules, such as {", ".join(close or names[:5])}',
+                      fix='choose one of dict(model.named_modules())')
+
+
 @contextmanager
-def _graph_from(module: torch.nn.Module, taken: list[Tensor]) -> Iterator[None]:
+def graph_from(module: torch.nn.Module, taken: list[Tensor]) -> Iterator[None]:
     """Record operations from the module's output on; collects the tensors of that output in ``taken``."""
     def start(_: torch.nn.Module, __: Any, output: Any) -> Any:
         torch.set_grad_enabled(True)

@@ -4,11 +4,15 @@ from wsss_mm.pseudo_labels.bana import BANALabels
 from wsss_mm.pseudo_labels.baselines import BoxFillLabels, GrabCutLabels
 from wsss_mm.pseudo_labels.class_map_labels import ClassMapLabels
 from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.instances import IRNInstances
+from wsss_mm.pseudo_labels.irn_confident import IRNConfidentLabels
+from wsss_mm.pseudo_labels.irn_labels import IRNLabels
 from wsss_mm.pseudo_labels.psa_confident import PSAConfidentAreas
 from wsss_mm.pseudo_labels.psa_labels import PSALabels
 from wsss_mm.pseudo_labels.saved_map_labels import SavedMapLabels
 from wsss_mm.pseudo_labels.seed_cues import SeedCues
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
-__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'GrabCutLabels', 'LabelGenerator', 'PSAConfidentAreas',
-           'PSALabels', 'SavedMapLabels', 'SeedCues', 'SegmentorLabels']
+__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances',
+           'IRNLabels', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels', 'SavedMapLabels', 'SeedCues',
+           'SegmentorLabels']

@@ -42,15 +42,14 @@ class SavedMaps:
         Raises:
             DataError: no maps there, or their run is not complete.
         """
-        paths = self.paths()
+        self.paths()
         run = Path(self.map_dir).parent / 'run.json'
         if (found := read_json(run)) is not None:
             if not found.get('complete'):
                 raise DataError('the run that makes the class maps is not complete', file=run,
                                 fix='run its command again: what is finished is kept')
             return dict(maps=found['hash'])
-        digest = hashlib.sha256(''.join(f'{path.stem} {file_sha256(path)}\n' for path in paths).encode())
-        return dict(maps=digest.hexdigest()[:16])
+        return dict(maps=folder_fingerprint(Path(self.map_dir), '*.npz'))
 
     def load(self, sample: ImageSample) -> ClassMaps:
         """The maps of one image, of the classes that it is tagged with.
@@ -71,3 +70,9 @@ class SavedMaps:
                             fix='make the maps anew with these tags')
         present = np.isin(found.class_ids, sample.tags)
         return dataclasses.replace(found, class_ids=found.class_ids[present], maps=found.maps[present])
+
+
+def folder_fingerprint(folder: Path, pattern: str) -> str:
+    """One hash of the names and bytes of a folder's files."""
+    lines = ''.join(f'{path.stem} {file_sha256(path)}\n' for path in sorted(folder.glob(pattern)))
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
