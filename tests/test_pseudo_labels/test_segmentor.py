@@ -91,3 +91,22 @@ def test_single_output_is_refused(segmentor):
             return [SegDataSample(seg_logits=PixelData(data=torch.rand(1, 4, 4)))]
     with pytest.raises(ConfigError, match='one output channel'):
         SegmentorLabels().extract(Binary(), torch.rand(1, 3, 4, 4), SegDataSample())
+
+
+@pytest.mark.parametrize('refiner', [None, dict(CRF, iterations=0)])
+def test_among_the_tagged_classes_alone(refiner):
+    logits = torch.randn(4, 45, 60, generator=torch.Generator().manual_seed(0))
+
+    class Scores:
+        def predict(self, inputs, data_samples):
+            from mmengine.structures import PixelData
+            return [SegDataSample(seg_logits=PixelData(data=logits))]
+    sample, data_sample = make_sample()
+    data_sample.set_data(dict(gt_label=torch.tensor([0., 1., 1.])))
+    generator = SegmentorLabels(refiner, present_only=True)
+    features = generator.extract(Scores(), torch.zeros(1, 3, 64, 64), data_sample)
+    labels = generator.label(sample, features, {}).labels['labels']
+    allowed = torch.where(torch.tensor([1, 0, 1, 1])[:, None, None] > 0, logits, -torch.inf)
+    assert (labels == allowed.argmax(0).numpy()).all() and labels.dtype == np.uint8
+    with pytest.raises(ConfigError, match='no `gt_label`'):
+        generator.extract(Scores(), torch.zeros(1, 3, 64, 64), make_sample()[1])
