@@ -108,7 +108,8 @@ class _PairLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int, pairs: str
                 ) -> tuple[Tensor, ...]:
-        windows = {offset: ends for offset, *ends in pair_windows(*labels.shape[1:], radius, pairs)}
+        height, width = labels.shape[1:]
+        windows = {offset: ends for offset, *ends in pair_windows(height, width, radius, pairs)}
         counts = boundary.new_zeros(3)
         for source, target in windows.values():
             counts += torch.stack([group.sum() for group in pair_groups(labels, source, target)])

@@ -197,11 +197,11 @@ def ranked_paths(values: Tensor, radius: int) -> Iterator[RankedPaths]:
         values: ``(N, H, W)``.
         radius: Of the search.
     """
-    size = values.shape[1:]
+    height, width = size = tuple(values.shape[1:])
     flat = values.detach().flatten(1)
     for mirrored in (False, True):
-        ranks, pixels = _ranks(flat, *size, mirrored)
-        found = _path_maxima(ranks, size[1], radius, mirrored)
+        ranks, pixels = _ranks(flat, height, width, mirrored)
+        found = _path_maxima(ranks, width, radius, mirrored)
         yield RankedPaths(pixels, flat.gather(1, pixels), {
             (dy, dx): found[dy, abs(dx)].unflatten(1, size) for dy, dx in search_paths(radius)[0]
             if (dx < 0) == mirrored})
