@@ -48,19 +48,19 @@ def grow_seeds(cues: Tensor, probabilities: Tensor, tags: Tensor, foreground_thr
     check_thresholds(foreground_threshold, background_threshold)
     cues, tags = cues.bool(), tags.bool()
     proposal = _proposals(cues, probabilities, tags, foreground_threshold, background_threshold, valid)
-    count = cues.sum(1)
-    own = torch.cat([cues, cues.new_zeros(cues[:, :1].shape)], 1).gather(1, proposal[:, None])[:, 0]
-    open_ = own | (count != 1)
+    classes = cues.shape[1]
+    own = cues.gather(1, proposal.clamp_max(classes - 1)[:, None])[:, 0] & (proposal < classes)
+    free = own | (cues.sum(1, dtype=torch.int16) != 1)
 
-    images, classes = (index.numpy() for index in tags.cpu().nonzero(as_tuple=True))
-    masks = proposal.cpu().numpy()[images] == classes[:, None, None]
+    images, present = (index.numpy() for index in tags.cpu().nonzero(as_tuple=True))
+    masks = proposal.cpu().numpy()[images] == present[:, None, None]
     components, number = ndimage.label(masks, _NEIGHBOURS)
     taken = np.zeros(number + 1, bool)
     taken[components[own.cpu().numpy()[images] & masks]] = True
     grown = cues.clone()
     added = torch.from_numpy(taken[components]).to(cues.device)
-    rows, columns = (torch.from_numpy(index).to(cues.device) for index in (images, classes))
-    grown[rows, columns] |= added & open_[rows]
+    rows, columns = (torch.from_numpy(index).to(cues.device) for index in (images, present))
+    grown[rows, columns] |= added & free[rows]
     return grown
 
 
@@ -81,6 +81,6 @@ def _proposals(cues: Tensor, probabilities: Tensor, tags: Tensor, foreground: fl
     none = cues.shape[1]
     best = probabilities.masked_fill(~tags[:, :, None, None], -1).max(1)
     confident = torch.where(best.indices == 0, best.values > background, best.values > foreground)
-    lowest = cues.byte().argmax(1)
-    proposal = torch.where(confident, best.indices, torch.where(cues.any(1), lowest, none))
+    numbers = torch.arange(none, dtype=torch.int16, device=cues.device)[:, None, None]
+    proposal = torch.where(confident, best.indices, torch.where(cues, numbers, none).amin(1))
     return proposal if valid is None else torch.where(valid, proposal, none)
