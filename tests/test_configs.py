@@ -55,9 +55,12 @@ def without_checkpoints(cfg):
         node.pop('init_cfg', None)
     if model.backbone.type == 'wsss_mm.ResNet38d':
         model.backbone.base_channels = 2
-        model.neck.in_channels //= 32
+        for part in [model.neck] if 'neck' in model else model.branches:
+            part.in_channels //= 32
     if model.backbone.get('depth') == 101:
         model.backbone.depth = 50
+    if model.type == 'wsss_mm.IRNet':
+        model.radius = 5   # a crop of 65 pixels has no pixel with all neighbours within 10
     if 'size' in model.data_preprocessor:
         model.data_preprocessor.size = (SIZE, SIZE)
     return model
@@ -102,7 +105,7 @@ def supervised(data, dataset):
             sample.set_data(dict(ood_image=image.flip(0)))
     dataset = unwrapped(dataset)
     steps = {step['type'].split('.')[-1]: step for step in dataset.pipeline}
-    masks = [*data['data_samples']] if 'LoadLabelMaps' in steps else []
+    masks = [*data['data_samples']] if {'LoadLabelMaps', 'PoolConfidentScores'} & set(steps) else []
     boxes = [*data['data_samples']] if steps.get('LoadWeakLabels', {}).get('boxes', 'LoadWeakLabels' in steps) else []
     if dataset.get('mask_count') is not None or dataset.get('box_count') is not None:
         masks, boxes = masks[:1] if dataset.get('mask_count') else [], boxes[-1:] if dataset.get('box_count') else []

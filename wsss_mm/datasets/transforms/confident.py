@@ -39,25 +39,24 @@ def confident_labels(low: np.ndarray, high: np.ndarray, class_ids: np.ndarray) -
 
 @TRANSFORMS.register_module()
 class LoadConfidentScores(BaseTransform):
-    """Load the scores that :class:`~wsss_mm.pseudo_labels.PSAConfidentAreas` has saved.
+    """Load the scores that :class:`~wsss_mm.pseudo_labels.PSAConfidentAreas` has saved: ``scores/<image id>.npz`` of the
+    run whose ``labels`` the dataset names as ``label_dirs=dict(seg_map='…/labels')``.
 
     Sets ``gt_scores`` ``(H, W, 2 (K + 1))`` uint8, 255 for 1, in ``seg_fields``, so that flips and crops carry them;
     crops must pad with 0: ``label_pad=0``. ``PoolConfidentScores`` makes labels of them, and has to follow.
-
-    Args:
-        score_dir: Folder of ``<image id>.npz``.
     """
-
-    def __init__(self, score_dir: str) -> None:
-        self.score_dir = score_dir
 
     def transform(self, results: dict) -> dict:
         """Set ``gt_scores`` and ``score_ids`` ``(K,)``.
 
         Raises:
+            ConfigError: the dataset names no labels.
             DataError: no such file, not readable, or of another image's size.
         """
-        path = Path(self.score_dir) / f'{results["img_id"]}.npz'
+        if 'seg_map_path' not in results:
+            raise ConfigError('the dataset names no labels, beside which the scores lie',
+                              expected="label_dirs=dict(seg_map='…/labels') in the dataset")
+        path = Path(results['seg_map_path']).parents[1] / 'scores' / f'{results["img_id"]}.npz'
         try:
             with np.load(path, allow_pickle=False) as file:
                 ids, low, high = (file[name] for name in ('class_ids', 'low', 'high'))
@@ -76,7 +75,7 @@ class LoadConfidentScores(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(score_dir={self.score_dir!r})'
+        return f'{type(self).__name__}()'
 
 
 @TRANSFORMS.register_module()
