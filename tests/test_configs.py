@@ -16,6 +16,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
+from PIL import Image
 
 from wsss_mm import registry
 from wsss_mm.config_hash import digest
@@ -25,7 +26,7 @@ from wsss_mm.localization import RIB, AdvCAM, StochasticCAM
 from wsss_mm.models.affinity import BaseAffinityModel
 from wsss_mm.models.heads import BasePoolingHead
 from wsss_mm.models.objectives import OutOfDistribution
-from wsss_mm.pseudo_labels import LabelGenerator, SavedMapLabels
+from wsss_mm.pseudo_labels import LabelGenerator, SavedMapLabels, SeedCues
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
@@ -53,6 +54,8 @@ def without_checkpoints(cfg):
     model = ConfigDict(cfg.model.to_dict())
     for node in nodes(model):
         node.pop('init_cfg', None)
+        if node.get('type') == 'wsss_mm.BatchCRF':
+            node.num_workers = 0
     if model.backbone.type == 'wsss_mm.ResNet38d':
         model.backbone.base_channels = 2
         for part in [model.neck] if 'neck' in model else model.branches:
@@ -244,16 +247,19 @@ def shorten(localizer):
 def check_labels(generator, model, root):
     """One image labelled: every output, at its own size, with ids of its tags; with boxes, nothing outside them."""
     assert isinstance(generator, LabelGenerator)
-    tagged = isinstance(generator, MapLabeller)
+    tagged = isinstance(generator, (MapLabeller, SeedCues))
     data = batch(model.head.num_classes if generator.needs_model and tagged else 6, 40)
     data['data_samples'][0].gt_label = torch.arange(len(data['data_samples'][0].gt_label)).eq(3).float()
     features, constants = {}, {}
     shorten(getattr(generator, 'localizer', None))
-    if hasattr(generator, 'saved'):   # maps as its prerequisite saves them
+    if getattr(generator, 'saved', None):   # maps as its prerequisite saves them
         generator.saved.map_dir = str(root / 'saved')
         Path(generator.saved.map_dir).mkdir()
         maps = ClassMaps('a', np.array([4]), np.random.default_rng(0).random((1, 40, 40), np.float32), 40, 40)
         (Path(generator.saved.map_dir) / 'a.npz').write_bytes(maps.to_bytes())
+    if isinstance(generator, SeedCues) and 'folder' in generator.background:   # saliency, which is not shipped
+        generator.background['folder'] = str(root)
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 40), np.uint8)).save(root / 'a.png')
     if isinstance(generator, SavedMapLabels):
         generator.threshold = .4
         constants = generator.constants(None)
@@ -268,7 +274,6 @@ def check_labels(generator, model, root):
     with LabelWorkers(generator, constants, [[0, 0, 0]], root, 0, 0) as workers:
         (_, hashes, _, error), = workers.map([('a', sample, features, None)])
     assert error is None and {f'{name}/a.png' for name in generator.outputs} <= set(hashes)
-    from PIL import Image
     for name in generator.outputs:
         labels = np.array(Image.open(root / name / 'a.png'))
         assert labels.shape == (40, 40)

@@ -1,0 +1,12 @@
+# IRN on AEFT's class maps, PASCAL VOC 2012.
+# IRN's own power and threshold.
+_base_ = './affinity_cam_voc.py'
+confident = 'work_dirs/voc/irn/aeft/confident'
+prerequisites = [{{_base_.voc_data}}, dict(run='labels', config='configs/irn/confident_aeft_voc.py')]
+work_dir = 'work_dirs/voc/irn/aeft/affinity'
+train_dataloader = dict(dataset=dict(
+    label_dirs=dict(seg_map=confident + '/labels'), labels_made_by='configs/irn/confident_aeft_voc.py'))
+pseudo_labels = dict(
+    out_dir='work_dirs/voc/irn/aeft/labels',
+    generator=dict(
+        map_dir='work_dirs/voc/aeft/labels/maps', power=1., threshold=.25))

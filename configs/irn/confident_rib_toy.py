@@ -1,0 +1,8 @@
+# What RIB's saved class maps say surely, toy VOC, for IRN. Thresholds of the toy.
+_base_ = './confident_cam_toy.py'
+prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/rib/labels_toy.py')]
+pseudo_labels = dict(
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/irn/rib/confident',
+    generator=dict(
+        map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/rib/labels/maps',
+        foreground=.4, background=.15))

@@ -1,0 +1,8 @@
+# What VWE's saved class maps say surely, toy VOC, for IRN. Thresholds of the toy.
+_base_ = './confident_cam_toy.py'
+prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/vwe/classifier_toy.py')]
+pseudo_labels = dict(
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/irn/vwe/confident',
+    generator=dict(
+        map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/labels/maps',
+        foreground=.4, background=.1))
