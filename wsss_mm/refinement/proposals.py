@@ -1,8 +1,8 @@
 """Mask proposals of one image: regions that are unions of superpixels, of no class.
 
-All forms of proposals are brought to this one. Proposals then cost a row of superpixel numbers each instead of an image,
-and what they share with a mask is one histogram of the mask over the superpixels and one sparse product, exact to the
-pixel.
+All forms of proposals are brought to this one. A proposal then costs a row of superpixel numbers instead of an image,
+and what all of them share with a mask is one histogram of the mask over the superpixels and one sparse product, exact
+to the pixel.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ class Proposals:
         """
         masks = np.asarray(masks)
         if masks.shape[-2:] != self.shape:
-            raise DataError(f'masks {masks.shape} for proposals of an image of {self.shape[0]} x {self.shape[1]} pixels '
-                            '(height x width)', expected='masks of that very image')
+            raise DataError(f'masks {masks.shape} for proposals of an image of {self.shape[0]} x {self.shape[1]} '
+                            'pixels (height x width)', expected='masks of that very image')
         flat = masks.reshape(int(np.prod(masks.shape[:-2], dtype=np.int64)), -1)
         row, pixel = flat.nonzero()
         key = row * self.num_superpixels + self.superpixels.ravel()[pixel]
@@ -167,8 +167,8 @@ class Proposals:
     def from_masks(cls, masks: Iterable[np.ndarray], scores: np.ndarray | None = None) -> Proposals:
         """Proposals from a mask each: the superpixels are the sets of pixels that the same masks contain.
 
-        Eight masks at a time are packed to a byte a pixel, so K masks take H·W·K/8 bytes. Pixels are told apart by a hash
-        of their K bits and compared with all bits afterwards, so the partition is exact.
+        Eight masks at a time are packed to a byte a pixel, so K masks take H·W·K/8 bytes. Pixels are told apart by a
+        hash of their K bits and compared with all bits afterwards, so the partition is exact.
 
         Args:
             masks: K of ``(H, W)`` bool.
