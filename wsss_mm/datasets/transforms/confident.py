@@ -39,8 +39,10 @@ def confident_labels(low: np.ndarray, high: np.ndarray, class_ids: np.ndarray) -
 
 @TRANSFORMS.register_module()
 class LoadConfidentScores(BaseTransform):
-    """Load the scores that :class:`~wsss_mm.pseudo_labels.PSAConfidentAreas` has saved: ``scores/<image id>.npz`` of the
-    run whose ``labels`` the dataset names as ``label_dirs=dict(seg_map='…/labels')``.
+    """Load the scores that :class:`~wsss_mm.pseudo_labels.PSAConfidentAreas` has saved.
+
+    They are ``scores/<image id>.npz`` of the run whose ``labels`` the dataset names as
+    ``label_dirs=dict(seg_map='…/labels')``.
 
     Sets ``gt_scores`` ``(H, W, 2 (K + 1))`` uint8, 255 for 1, in ``seg_fields``, so that flips and crops carry them;
     crops must pad with 0: ``label_pad=0``. ``PoolConfidentScores`` makes labels of them, and has to follow.

@@ -153,5 +153,5 @@ def affinity_loss(distances: Tensor, pairs: PairLabels, form: str = 'official') 
     affinity = torch.exp(-distances)
     positive, negative = -torch.log(affinity + _EPS), -torch.log(1 + _EPS - affinity)
     losses = dict(loss_bg_pairs=positive, loss_fg_pairs=positive, loss_neg_pairs=negative)
-    return {name: weight * (values * mask).sum() / (mask.sum() + _EPS)
+    return {name: weight * (values * mask).sum() / (mask.sum().to(values.dtype) + _EPS)
             for (name, values), mask, weight in zip(losses.items(), pairs, _WEIGHTS[form], strict=True)}
