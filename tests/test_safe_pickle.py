@@ -185,7 +185,8 @@ def bombs():
         b'\x80\x02](' + b'K\x01' * 4000 + b'eq\x000' + b'c__builtin__\nset\nq\x010' + b'h\x01h\x00\x85R0' * 1000 + b'N.'
     ), 'unfolds'
     yield 'memory that is not there', b'\x80\x04\x8e' + struct.pack('<Q', 2**62) + b'abc.', 'not readable'
-    yield 'an array larger than its bytes', call_of('numpy._core.numeric._frombuffer', b'abcd', None, (10**9,), 'C'), 'not readable'
+    yield 'an array larger than its bytes', call_of(
+        'numpy._core.numeric._frombuffer', b'abcd', None, (10**9,), 'C'), 'not readable'
     yield 'a scalar of a huge type', b'\x80\x02cnumpy\ndtype\nU\nU999999999K\x00K\x01\x87R.', 'of the type'
     yield 'a place far out', b'\x80\x02K\x01r\xff\xff\xff\xff.', None
 
@@ -214,8 +215,8 @@ def test_doubling_without_hashing_is_looked_at_once(tmp_path):
 
 
 @pytest.mark.parametrize('tensor', [
-    dict(offset=1), dict(size=(2, 4)), dict(stride=(4, 1)), dict(size=(-2, -3)), dict(stride=(0, 0), size=(10**6, 10**6)),
-    dict(offset=-1)])
+    dict(offset=1), dict(size=(2, 4)), dict(stride=(4, 1)), dict(size=(-2, -3)),
+    dict(stride=(0, 0), size=(10**6, 10**6)), dict(offset=-1)])
 @pytest.mark.filterwarnings('ignore:TypedStorage')
 def test_tensors_outside_of_their_storage_are_refused(tensor, tmp_path):
     """Reading beyond the numbers would show the memory behind them."""

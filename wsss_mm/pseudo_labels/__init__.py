@@ -4,9 +4,11 @@ from wsss_mm.pseudo_labels.bana import BANALabels
 from wsss_mm.pseudo_labels.baselines import BoxFillLabels, GrabCutLabels
 from wsss_mm.pseudo_labels.class_map_labels import ClassMapLabels
 from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.imported_map_labels import ImportedMaps
 from wsss_mm.pseudo_labels.instances import IRNInstances
 from wsss_mm.pseudo_labels.irn_confident import IRNConfidentLabels
 from wsss_mm.pseudo_labels.irn_labels import IRNLabels
+from wsss_mm.pseudo_labels.proposal_files import ProposalFiles
 from wsss_mm.pseudo_labels.psa_confident import PSAConfidentAreas
 from wsss_mm.pseudo_labels.psa_labels import PSALabels
 from wsss_mm.pseudo_labels.saved_map_labels import SavedMapLabels
@@ -14,5 +16,5 @@ from wsss_mm.pseudo_labels.seed_cues import SeedCues
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
 __all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances',
-           'IRNLabels', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels', 'SavedMapLabels', 'SeedCues',
-           'SegmentorLabels']
+           'IRNLabels', 'ImportedMaps', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels', 'ProposalFiles',
+           'SavedMapLabels', 'SeedCues', 'SegmentorLabels']
