@@ -18,9 +18,10 @@ from wsss_mm.refinement.region_tree import (
 )
 from wsss_mm.registry import TASK_UTILS
 
-_PARTITIONS = ('slic', 'felzenszwalb', 'ucm')
+_PARTITIONS = ('felzenszwalb', 'slic', 'ucm')
 _SAME = .95          # intersection over union above which two proposals are one
-_UNION_STAGES = 40   # unions are made of the stages of a tree with at most so many regions
+_UNION_STAGES = 24   # unions are made of the stages of a tree with at most so many regions
+_SURPLUS = 3         # times max_proposals: so many are looked through for doubles
 
 
 @TASK_UTILS.register_module()
@@ -31,33 +32,37 @@ class HierarchyProposals:
     2. Neighbouring regions are merged pairwise to a tree, once per weight between colour and boundary
        (:func:`~wsss_mm.refinement.region_tree.merge_regions`). Every node is a proposal.
     3. So are unions of two and three neighbouring nodes of the trees' upper stages.
-    4. Of proposals with an IoU above .95 the one with the higher score is kept, then the ``max_proposals`` best. The
-       score is the mean contrast along the outline, less than half of which may lie on the image's border.
+    4. Of the best, three times ``max_proposals``, those are dropped that have an IoU above .95 with a better one; then
+       the ``max_proposals`` best are kept. The score is the mean contrast along the outline; what of it lies on the
+       image's border counts as 0. Unions around a region that encloses many others can be tens of thousands, hence the
+       first cut.
 
     No part is random. Figures: ``benchmarks/results/proposals.md``.
 
     Args:
-        partition: Of the first step. ``'slic'``: compact superpixels of about one size. ``'felzenszwalb'``: regions of
-            any size along the colours' edges. ``'ucm'``: an oriented watershed of the boundaries, merged down by their
-            mean strength (Arbeláez et al., PAMI 2011), the closest to MCG's; needs higra.
-        segments: About as many regions in the partition.
+        partition: Of the first step. ``'felzenszwalb'``: regions of any size along the colours' edges. ``'slic'``:
+            compact superpixels of about one size, which found less of the toy's objects. ``'ucm'``: an oriented
+            watershed of the boundaries, merged down by their mean strength (Arbeláez et al., PAMI 2011), the closest to
+            MCG's; needs higra.
+        segments: About as many regions in the partition; of Felzenszwalb's at most twice as many, in an even image few.
         colour_weights: Weight of colour against boundary, a tree each; 0 is boundary alone.
         unions: Whether the third step is done.
-        max_proposals: Largest number of proposals; None for all.
+        max_proposals: Largest number of proposals.
 
     Raises:
         ConfigError: an unknown partition, or a number out of range.
         WSSSError: scikit-image, or higra for ``'ucm'``, is not installed.
     """
 
-    def __init__(self, partition: str = 'slic', segments: int = 600, colour_weights: tuple[float, ...] = (.1, .5, .9),
-                 unions: bool = True, max_proposals: int | None = 2000) -> None:
+    def __init__(self, partition: str = 'felzenszwalb', segments: int = 600,
+                 colour_weights: tuple[float, ...] = (.1, .5, .9), unions: bool = True,
+                 max_proposals: int = 2000) -> None:
         if partition not in _PARTITIONS:
             raise ConfigError(f'HierarchyProposals: partition={partition!r}', expected=', '.join(_PARTITIONS))
-        if segments < 1 or not colour_weights or not all(0 <= w <= 1 for w in colour_weights) or \
-                (max_proposals is not None and max_proposals < 1):
-            raise ConfigError(f'HierarchyProposals: segments={segments}, colour_weights={tuple(colour_weights)}, '
-                              f'max_proposals={max_proposals}', expected='at least one of each, and weights from 0 to 1')
+        if not colour_weights or not all(0 <= w <= 1 for w in colour_weights) or min(segments, max_proposals) < 1:
+            raise ConfigError(
+                f'HierarchyProposals: segments={segments}, colour_weights={tuple(colour_weights)}, '
+                f'max_proposals={max_proposals}', expected='at least one of each, and weights from 0 to 1')
         _skimage()
         if partition == 'ucm':
             _higra()
@@ -87,7 +92,7 @@ class HierarchyProposals:
                 sets[-1] = vstack([sets[-1][~triples], sets[-1][triples] + nodes[third[triples]]])
         members = _different(csr_matrix(vstack(sets)))
         scores = outline_contrast(members, graph, labels)
-        best = np.argsort(-scores, kind='stable')
+        best = np.argsort(-scores, kind='stable')[:_SURPLUS * self.max_proposals]
         members, scores = members[best], scores[best]
         kept = np.flatnonzero(suppress_doubles(members, graph.areas))[:self.max_proposals]
         members = members[kept]
@@ -128,7 +133,7 @@ def _ucm(boundary: np.ndarray, segments: int) -> np.ndarray:
 
 
 def _different(members: csr_matrix) -> csr_matrix:
-    """Each set of regions once, the first of equal ones; by a hash of 64 bits, compared with its first one."""
+    """Each set of regions once, the first of equal ones; known by a sum of random 64-bit numbers of its regions."""
     members.sum_duplicates()
     members.data[:] = 1
     keys = np.random.default_rng(0).integers(0, 1 << 64, members.shape[1], np.uint64, endpoint=False)
@@ -140,7 +145,7 @@ def _different(members: csr_matrix) -> csr_matrix:
 def outline_contrast(members: csr_matrix, graph: RegionGraph, labels: np.ndarray) -> np.ndarray:
     """Mean contrast along the outline of each proposal, the image's border counting as none at all.
 
-    Two products with the E pairs of neighbours: the outline of a set of regions are the pairs of which it has one.
+    One sparse product with the E pairs of neighbours: the outline of a set of regions are the pairs of which it has one.
 
     Args:
         members: ``(K, S)``, 1 where a region is in the set.
@@ -152,9 +157,8 @@ def outline_contrast(members: csr_matrix, graph: RegionGraph, labels: np.ndarray
     """
     rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     on_rim = members @ np.bincount(rim, minlength=len(graph.areas))
-    # of a pair, both minus twice the product: sums over a set's own pairs are those inside it
-    sides = csr_matrix((np.ones(2 * len(graph.pairs)), (graph.pairs.ravel(), np.repeat(np.arange(len(graph.pairs)), 2))),
-                       (len(graph.areas), len(graph.pairs)))
+    ends = np.repeat(np.arange(len(graph.pairs)), 2)
+    sides = csr_matrix((np.ones(len(ends)), (graph.pairs.ravel(), ends)), (len(graph.areas), len(graph.pairs)))
     touched = members @ sides   # 1 or 2 of each pair
     touched.data = (touched.data == 1).astype(np.float64)
     length = touched @ graph.lengths
@@ -165,9 +169,9 @@ def outline_contrast(members: csr_matrix, graph: RegionGraph, labels: np.ndarray
 def suppress_doubles(members: csr_matrix, areas: np.ndarray, limit: float = _SAME, block: int = 256) -> np.ndarray:
     """Which proposals stay, when each that is kept removes all later ones with an IoU above ``limit``.
 
-    Only proposals whose areas differ by less than the limit can be that alike. Sorted by area these are neighbours, so a
-    block of rows is compared with a band of others by one product, instead of all with all. The products are dense:
-    upper nodes have most regions, and a sparse product of such rows was seven times slower.
+    Only proposals whose areas differ by less than the limit can be that alike. Sorted by area these are neighbours, so
+    a block of rows is compared with a band of others by one product, instead of all with all. The products are dense:
+    upper nodes have most regions, and a sparse product of such rows was ten times slower.
 
     Args:
         members: ``(K, S)``, 1 where a region is in the set, the most important set first.

@@ -56,8 +56,8 @@ def region_graph(labels: np.ndarray, colours: np.ndarray, boundary: np.ndarray) 
 def merge_regions(graph: RegionGraph, colour_weight: float) -> np.ndarray:
     """Merge the most alike neighbours again and again until nothing is left to merge.
 
-    The distance of two neighbours is ``w · |mean colours' difference| + (1 - w) · mean contrast of their border``, times
-    the fourth root of the smaller one's area: small regions go first, where the others are as like. Of equal
+    The distance of two neighbours is ``w · |mean colours' difference| + (1 - w) · mean contrast of their border``,
+    times the square root of the smaller one's area: small regions go first, where the others are as like. Of equal
     distances the pair of the lowest numbers is merged.
 
     A heap over the pairs: O((S + E) log E) for borders of bounded number; a search among all pairs for each merge would
@@ -82,7 +82,7 @@ def merge_regions(graph: RegionGraph, colour_weight: float) -> np.ndarray:
     def entry(a: int, b: int) -> tuple[float, int, int]:
         total, length = borders[a][b]
         apart = sum((x - y) ** 2 for x, y in zip(colour[a], colour[b], strict=True)) ** .5
-        return ((colour_weight * apart + (1 - colour_weight) * total / length) * min(area[a], area[b]) ** .25,
+        return ((colour_weight * apart + (1 - colour_weight) * total / length) * min(area[a], area[b]) ** .5,
                 min(a, b), max(a, b))
 
     heap = [entry(a, b) for a, b in graph.pairs.tolist()]
