@@ -66,6 +66,10 @@ def without_checkpoints(cfg):
         model.radius = 5   # a crop of 65 pixels has no pixel with all neighbours within 10
     if 'size' in model.data_preprocessor:
         model.data_preprocessor.size = (SIZE, SIZE)
+    if model.get('test_cfg', {}).get('size'):
+        model.test_cfg.size = (SIZE, SIZE)
+    if model.get('decode_head', {}).get('type') == 'wsss_mm.ASPPBranchHead':
+        model.decode_head.channels = 16
     return model
 
 

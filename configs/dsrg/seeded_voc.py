@@ -1,5 +1,5 @@
-# DSRG (CVPR 2018), step 1, on PASCAL VOC 2012: DeepLab-V2 on VGG-16 learns from seeds that grow as it learns. Its labels
-# of train_aug are what step 2 (deeplabv2_voc.py) learns from. Images are squashed to 321 x 321, as published.
+# DSRG (CVPR 2018), step 1, on PASCAL VOC 2012: DeepLab-V2 on VGG-16 learns from seeds that grow as it learns. Its
+# labels of train_aug are what step 2 (deeplabv2_voc.py) learns from. Images are squashed to 321 x 321, as published.
 _base_ = ['../_base_/voc12_tags.py', '../_base_/default_runtime.py']
 data_root = {{_base_.data_root}}
 cues = 'work_dirs/voc/dsrg/cues'

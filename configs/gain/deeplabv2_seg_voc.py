@@ -1,6 +1,6 @@
 # GAIN's own segmentor on PASCAL VOC 2012: DeepLab (ResNet-101) with L_seg on the cues and L_cl on the mean logits.
 # Paper: 59.4 mIoU on val. Its text lets the rate fall to a tenth every 2,000 of 20,000 iterations, which ends at 5e-14,
-# and names a momentum of .3: taken as slips, a polynomial schedule and .9 here. 321 x 321 is read as squashed, as SEC's.
+# and names a momentum of .3: taken as slips, a polynomial schedule and .9 here. 321 x 321 is read as squashed, as SEC.
 _base_ = '../cam/deeplabv2_voc.py'
 cues = 'work_dirs/voc/gain_sec/cues'
 prerequisites = [
