@@ -1,5 +1,6 @@
 """Scores of label maps, class maps and image tags against ground truth."""
 
+from wsss_mm.evaluation.alpha_sweep import AlphaSweep, sweep_alphas, sweep_image
 from wsss_mm.evaluation.class_map_metric import ClassMapMetric
 from wsss_mm.evaluation.class_sets import ClassSet, resolve_classes
 from wsss_mm.evaluation.confusion import ConfusionMatrix
@@ -10,6 +11,7 @@ from wsss_mm.evaluation.ranking import MapAUC, auc, evaluate_maps
 from wsss_mm.evaluation.tag_metric import TagMetric, average_precision
 from wsss_mm.evaluation.threshold_curve import ThresholdCurve, evaluate_class_maps
 
-__all__ = ['ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'TagMetric', 'ThresholdCurve', 'auc',
-           'average_precision', 'context_share', 'evaluate_class_maps', 'evaluate_context', 'evaluate_folder',
-           'evaluate_maps', 'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes']
+__all__ = ['AlphaSweep', 'ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'TagMetric',
+           'ThresholdCurve', 'auc', 'average_precision', 'context_share', 'evaluate_class_maps', 'evaluate_context',
+           'evaluate_folder', 'evaluate_maps', 'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes',
+           'sweep_alphas', 'sweep_image']

@@ -112,7 +112,7 @@ class DenseCRF:
         """
         image = _check_image(image)
         probabilities = _check_maps(probabilities, 'probabilities', image.shape[:2])
-        return self.prepare(image).infer(-np.log(np.clip(probabilities, _LOWEST_PROBABILITY, 1)))
+        return self.prepare(image).refine(probabilities)
 
     def prepare(self, image: np.ndarray | Tensor) -> PreparedCRF:
         """Do once what depends on the image alone, so that several unaries of it can share that.
@@ -148,6 +148,21 @@ class PreparedCRF(ABC):
         """
         unary = _check_maps(unary, 'unary energies', self._size)
         return self._infer(unary.reshape(len(unary), -1)).reshape(unary.shape)
+
+    def refine(self, probabilities: np.ndarray | Tensor) -> np.ndarray:
+        """What the CRF itself gives for these probabilities, by :meth:`infer`.
+
+        Args:
+            probabilities: ``(K, H, W)``; need not sum to 1.
+
+        Returns:
+            ``(K, H, W)`` float32 posterior.
+
+        Raises:
+            DataError: of another size than the image, or not finite.
+        """
+        probabilities = _check_maps(probabilities, 'probabilities', self._size)
+        return self.infer(-np.log(np.clip(probabilities, _LOWEST_PROBABILITY, 1)))
 
     @abstractmethod
     def _infer(self, unary: np.ndarray) -> np.ndarray:

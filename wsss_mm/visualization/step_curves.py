@@ -20,7 +20,7 @@ _SOFT, _TEXT = (217, 220, 225), (27, 31, 36)
 
 
 def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xlabel: str = 'steps',
-                     ylabel: str = 'mIoU, %') -> np.ndarray:
+                     ylabel: str = 'mIoU, %', names: Sequence[str] | None = None) -> np.ndarray:
     """A line for each variant, with a dot at each step; one step alone beside others' many is a dashed level.
 
     The axis of the scores shows the range that they have, so small differences are visible.
@@ -30,6 +30,7 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
             others); NaN leaves a gap.
         title: Above the plot.
         xlabel, ylabel: Beside the axes.
+        names: Of the steps, below the axis; default 1, 2, ….
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -59,7 +60,8 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
         draw.line([(left, y), (canvas.width - right, y)], fill=_SOFT, width=_ZOOM)
         draw.text((left - 8 * _ZOOM, y), f'{tick:.{digits}f}', _TEXT, small, 'rm')
     for step in range(1, longest + 1, max(1, round(longest / 10))):
-        draw.text((place(step, 0)[0], floor + 7 * _ZOOM), str(step), _TEXT, small, 'mt')
+        draw.text((place(step, 0)[0], floor + 7 * _ZOOM), str(step) if names is None else names[step - 1],
+                  _TEXT, small, 'mt')
     draw.text(((left + canvas.width - right) / 2, floor + 26 * _ZOOM), xlabel, _TEXT, small, 'mt')
     _upright(canvas, ylabel, small, (10 * _ZOOM, (top + floor) // 2))
     draw.text((left, 8 * _ZOOM), title, _TEXT, large, 'lt')
@@ -86,9 +88,9 @@ def draw_step_curves(curves: Mapping[str, Sequence[float]], title: str = '', xla
 
 
 def save_step_curves(path: str | Path, curves: Mapping[str, Sequence[float]], title: str = '', xlabel: str = 'steps',
-                     ylabel: str = 'mIoU, %') -> None:
+                     ylabel: str = 'mIoU, %', names: Sequence[str] | None = None) -> None:
     """Write :func:`draw_step_curves`'s picture as a PNG, atomically."""
-    write_atomic(path, png(draw_step_curves(curves, title, xlabel, ylabel)))
+    write_atomic(path, png(draw_step_curves(curves, title, xlabel, ylabel, names)))
 
 
 def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
