@@ -1,4 +1,4 @@
-"""Instances from a displacement field, and their files (IRN, sections 4.2 and 5)."""
+"""Instances from a displacement field, and their files, as in IRN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confident areas for the training of IRNet, from class maps (IRN, section 4.1)."""
+"""Confident areas for the training of IRNet, from class maps."""
 
 from __future__ import annotations
 

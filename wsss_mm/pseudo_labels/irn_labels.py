@@ -1,4 +1,4 @@
-"""Pseudo labels by a random walk that stops at class boundaries (IRN, section 5)."""
+"""Pseudo labels by a random walk that stops at class boundaries, as in IRN."""
 
 from __future__ import annotations
 

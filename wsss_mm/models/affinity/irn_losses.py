@@ -1,4 +1,4 @@
-"""IRN's losses on pairs of pixels (IRN, sections 4.1.1 and 4.1.2)."""
+"""IRN's losses on pairs of pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Affinities as the weakest point of the way between two pixels (IRN, section 4.1.2)."""
+"""Affinities as the weakest point of the way between two pixels, as in IRN."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def source_window(height: int, width: int, radius: int, pairs: str) -> tuple[sli
 
 
 def path_affinities(boundary: Tensor, radius: int) -> Tensor:
-    """Affinity ``1 - max`` of the boundary over the path, of every pair within a radius (Eq. 4); without gradient.
+    """Affinity ``1 - max`` of the boundary over the path, of every pair within a radius; without gradient.
 
     The published form gathers every cell of every path, 242 per pixel at radius 5. Here paths are put together from
     shorter ones, shifted, in 44 maxima of whole maps; the floor is one for each of the 34 pairs.
