@@ -11,6 +11,8 @@ from torch import nn
 
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.models.losses import SeedLoss, floored_probabilities
+from wsss_mm.models.losses.sec import constrain_loss, expand_loss, floored_posterior, seed_loss
+from wsss_mm.refinement.batch_crf import BatchCRF
 from wsss_mm.registry import MODELS
 
 MEAN, STD = [120., 110., 100.], [57., 58., 59.]
@@ -178,6 +180,36 @@ def test_images_of_a_batch_do_not_mix():
         single = model.seed_losses[0].seen[-1]
         for name in ('cues', 'tags', 'images', 'valid'):
             assert torch.equal(getattr(single, name)[0], getattr(both, name)[i])
+
+
+def test_sec_is_what_its_functions_give_by_hand():
+    crf = dict(bilateral_weight=2., bilateral_xy=4., bilateral_rgb=6., kernel='exact')
+    model = build(losses=[dict(type='wsss_mm.SECLoss', crf=dict(type='wsss_mm.BatchCRF', **crf))]).eval()
+    data = samples(((32, 44), (24, 44)))   # the second one is padded
+    images = [image.clone() for image in data['inputs']]
+    data = model.data_preprocessor(data, True)
+    losses = model(**data, mode='loss')
+    cues, seen = torch.zeros(2, CLASSES, 8, 11, dtype=torch.bool), torch.zeros(2, 8, 11, 3, dtype=torch.uint8)
+    valid = torch.ones(2, 8, 11, dtype=torch.bool)
+    tags = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=torch.bool)
+    rows, columns = np.rint(np.linspace(0, 31, 8)), np.rint(np.linspace(0, 43, 11))
+    valid[1] = torch.from_numpy(rows < 24)[:, None]
+    for i, height in enumerate((32, 24)):
+        cues[i, i + 1] = torch.from_numpy((rows[:, None] < 12) & (columns < 16))
+        inside = (rows >= 20) & (rows < height)
+        cues[i, 0] = torch.from_numpy(inside[:, None] & (columns >= 20) & (columns < 36))
+        mean = torch.tensor(MEAN).view(3, 1, 1).expand(3, 32, 44).clone()   # 0 after normalisation
+        mean[:, :height] = images[i].float()
+        small = nn.functional.interpolate(mean.flip(0)[None], (8, 11), mode='bilinear', align_corners=True)
+        seen[i] = small[0].permute(1, 2, 0).round().byte()
+    with torch.no_grad():
+        logits = model.decode_head(model.backbone(data['inputs']))
+        p = floored_probabilities(logits)
+        posterior = floored_posterior(BatchCRF(**crf)(seen, -logits, tags, valid))
+    torch.testing.assert_close(losses['decode.loss_seed'], seed_loss(p, cues, valid))
+    torch.testing.assert_close(losses['decode.loss_expand'], sum(expand_loss(p, tags, valid=valid).values()))
+    torch.testing.assert_close(losses['decode.loss_constrain'], constrain_loss(p, posterior, valid), rtol=1e-4,
+                               atol=1e-5)
 
 
 def test_an_auxiliary_head_learns_from_the_cues_by_its_own_loss():
