@@ -145,7 +145,7 @@ def _different(members: csr_matrix) -> csr_matrix:
 def outline_contrast(members: csr_matrix, graph: RegionGraph, labels: np.ndarray) -> np.ndarray:
     """Mean contrast along the outline of each proposal, the image's border counting as none at all.
 
-    One sparse product with the E pairs of neighbours: the outline of a set of regions are the pairs of which it has one.
+    One sparse product with the E pairs of neighbours: the outline of a set are the pairs of which it has one.
 
     Args:
         members: ``(K, S)``, 1 where a region is in the set.

@@ -273,18 +273,23 @@ def _pack(masks: list[np.ndarray]) -> np.ndarray:
     return np.packbits(np.stack(masks).reshape(len(masks), -1), axis=0)[0]
 
 
+def _hashes(packed: np.ndarray) -> np.ndarray:
+    """64 bits for each column of ``(B, N)`` bytes."""
+    key = np.zeros(packed.shape[1], np.uint64)
+    with np.errstate(over='ignore'):
+        for row in packed:
+            key = (key ^ row) * np.uint64(0x9e3779b97f4a7c15)
+            key ^= key >> np.uint64(29)
+    return key
+
+
 def _equal_columns(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First one of each set of equal columns of ``(B, N)`` bytes, ``(S,)``, and the set of every column, ``(N,)``.
 
     The sets are in the order of their first columns. B passes over N, one sort of N; a sort of whole columns would
     compare B bytes each time, and is only done where two hashes agree by chance.
     """
-    key = np.zeros(packed.shape[1], np.uint64)
-    with np.errstate(over='ignore'):
-        for row in packed:
-            key = (key ^ row) * np.uint64(0x9e3779b97f4a7c15)
-            key ^= key >> np.uint64(29)
-    _, first, labels = np.unique(key, return_index=True, return_inverse=True)
+    _, first, labels = np.unique(_hashes(packed), return_index=True, return_inverse=True)
     labels = labels.reshape(-1)   # numpy 2.0 gave it another shape
     if not all(np.array_equal(row, row[first][labels]) for row in packed):
         _, first, labels = np.unique(packed.T, axis=0, return_index=True, return_inverse=True)
