@@ -119,6 +119,18 @@ def test_inputs_stay_as_they_are_and_no_gradient_is_kept():
     assert torch.equal(grow_seeds(grown, torch.zeros_like(probabilities), tags, *rest), grown)
 
 
+def test_both_thresholds_are_strict():
+    cues = torch.zeros(1, 2, 1, 4, dtype=torch.bool)
+    cues[0, 0, 0, 0] = cues[0, 1, 0, 3] = True
+    probabilities = torch.tensor([[.75, .75, .25, .25], [.25, .25, .75, .75]]).view(1, 2, 1, 4)
+    tags = torch.ones(1, 2, dtype=torch.bool)
+    for background in (.7, .75):
+        for foreground in (.7, .75):
+            grown = grow_seeds(cues, probabilities, tags, foreground, background)[0, :, 0]
+            assert grown[0].tolist() == [True, background < .75, False, False]
+            assert grown[1].tolist() == [False, False, foreground < .75, True]
+
+
 def test_nothing_grows_through_padding():
     cues = torch.zeros(1, 2, 1, 5, dtype=torch.bool)
     cues[0, 1, 0, 0] = True

@@ -268,6 +268,19 @@ def test_dsrg_module():
             torch.testing.assert_close(terms['grown_foreground'], added[1:].sum())
 
 
+def test_dsrg_does_not_grow_through_padding():
+    """What a valid pixel gets is what it would get without the padding."""
+    logits, batch = random_batch(1, 3, 1, 6)
+    logits = torch.tensor([0., 6., -6.]).view(1, 3, 1, 1).expand_as(logits)
+    batch.tags.fill_(True)
+    batch.cues.zero_()[0, 1, 0, 0] = True
+    batch.valid[0, 0, 2] = False
+    loss = MODELS.build(dict(type='wsss_mm.DSRGLoss', crf=CRF, grow_on='softmax'))
+    assert loss(logits, batch)['grown_foreground'].item() == pytest.approx(1 / 5)
+    batch.valid.fill_(True)
+    assert loss(logits, batch)['grown_foreground'].item() == pytest.approx(5 / 6)
+
+
 def test_dsrg_gradient_through_the_crf():
     """The published heuristic adds to SEC's gradient of the boundary term what its definition says."""
     logits, batch = random_batch(seed=4)

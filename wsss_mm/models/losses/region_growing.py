@@ -48,8 +48,7 @@ def grow_seeds(cues: Tensor, probabilities: Tensor, tags: Tensor, foreground_thr
     check_thresholds(foreground_threshold, background_threshold)
     cues, tags = cues.bool(), tags.bool()
     proposal = _proposals(cues, probabilities, tags, foreground_threshold, background_threshold, valid)
-    classes = cues.shape[1]
-    own = cues.gather(1, proposal.clamp_max(classes - 1)[:, None])[:, 0] & (proposal < classes)
+    own = cues.gather(1, proposal.clamp_max(cues.shape[1] - 1)[:, None])[:, 0]   # read only where there is a proposal
     free = own | (cues.sum(1, dtype=torch.int16) != 1)
 
     images, present = (index.numpy() for index in tags.cpu().nonzero(as_tuple=True))
