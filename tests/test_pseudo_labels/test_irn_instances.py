@@ -170,3 +170,22 @@ def test_without_pycocotools(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
     with pytest.raises(ConfigError, match='pycocotools'):
         IRNInstances('maps', CLASSES)
+
+
+def test_generators_travel_to_the_workers(tmp_path):
+    import pickle
+
+    from wsss_mm.pseudo_labels import IRNConfidentLabels, IRNLabels
+    maps = ClassMaps('a', np.array([2]), np.random.default_rng(0).random((1, HEIGHT, WIDTH), np.float32), HEIGHT, WIDTH)
+    (tmp_path / 'a.npz').write_bytes(maps.to_bytes())
+    sample = ImageSample('a', np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((0, 4), np.float32),
+                         np.zeros(0, np.int64), np.array([2]))
+    features = dict(boundary=torch.rand(12, 16), displacement=to_nearest((5., 3.))[0])
+    crf = dict(type='wsss_mm.DenseCRF', preset='irn', iterations=1)
+    for generator in (IRNConfidentLabels(str(tmp_path), refiner=crf), IRNLabels(str(tmp_path)),
+                      IRNInstances(str(tmp_path), CLASSES)):
+        sent = pickle.loads(pickle.dumps(generator))
+        assert sent.fingerprint() == generator.fingerprint() and set(generator.fingerprint()) == {'maps'}
+        one, other = (g.label(sample, features, dict(stride=torch.tensor(4.))) for g in (generator, sent))
+        assert one.labels['labels'].tolist() == other.labels['labels'].tolist() and one.files == other.files
+        assert set(np.unique(one.labels['labels'])) <= {0, 2, 255}
