@@ -69,8 +69,8 @@ def sweep_image(maps: ClassMaps, truth: np.ndarray, num_classes: int, alphas: Se
                 image: np.ndarray | None = None, crf: DenseCRF | None = None) -> np.ndarray:
     """Count one image at every alpha.
 
-    The CRF's lattices depend on the image alone and are built once; naive, one by one, they are built for each alpha,
-    which for a VOC-sized image takes longer than a few of the updates (``benchmarks/alpha_sweep.py``).
+    The CRF's lattices depend on the image alone and are built once. Naive: a CRF from scratch for each alpha, 1.2 to
+    1.8 times as long (``benchmarks/results/alpha_sweep.md``); the updates of each alpha remain.
 
     Args:
         maps: Of the classes present, in [0, 1]; enlarged bilinearly where smaller than the image.
