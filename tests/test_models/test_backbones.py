@@ -176,6 +176,16 @@ def test_toy_net_keeps_its_own_last_stage_where_the_checkpoint_has_another(tmp_p
         ToyNet(channels=(16, 32, 48), init_cfg=init).init_weights()
 
 
+def test_toy_net_at_stride_2_is_the_same_network_seen_more_densely():
+    torch.manual_seed(0)
+    coarse, dense = (ToyNet(output_stride=stride, out_indices=(0, 1, 2)).eval() for stride in (4, 2))
+    dense.load_state_dict(coarse.state_dict())
+    images = torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        for few, many in zip(coarse(images), dense(images), strict=True):
+            torch.testing.assert_close(many[..., ::2, ::2], few, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize('options', [dict(output_stride=16), dict(out_indices=(3,))])
 def test_toy_net_refuses_unknown_stages(options):
     with pytest.raises(ConfigError, match='ToyNet'):

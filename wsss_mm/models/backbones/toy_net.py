@@ -49,7 +49,8 @@ class ToyNet(CheckedPretrained):
 
     Args:
         channels: Widths of the stem and of the stages; the last two share theirs.
-        output_stride: 4 or 8.
+        output_stride: 2, 4 or 8. The weights are the same: at 2 the stem's pool does not stride, and the 3x3 convolutions
+            behind it are dilated by 2, so every second value of a map is that of stride 4.
         last_kernel: 1 or 3, kernel of the last stage. 1 keeps the receptive field small, so that a class map must
             find the object and not its surroundings.
         last_dilations: Dilation of each block of the last stage; as many blocks as entries.
@@ -68,17 +69,18 @@ class ToyNet(CheckedPretrained):
                  last_dilations: Sequence[int] = (1,), out_indices: Sequence[int] = (2,),
                  norm_eval: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
-        if output_stride not in (4, 8):
-            raise ConfigError(f'ToyNet: output_stride={output_stride}', expected='4 or 8')
+        if output_stride not in (2, 4, 8):
+            raise ConfigError(f'ToyNet: output_stride={output_stride}', expected='2, 4 or 8')
+        dense = 2 if output_stride == 2 else 1
         if not set(out_indices) <= {0, 1, 2}:
             raise ConfigError(f'ToyNet: out_indices={tuple(out_indices)}', expected='some of 0, 1, 2')
         stem, first, last = channels
         self.out_indices, self.norm_eval = tuple(out_indices), norm_eval
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True),
-                                  nn.MaxPool2d(3, 2, 1))
-        self.layer1 = ResidualBlock(stem, first)
-        self.layer2 = ResidualBlock(first, last, stride=output_stride // 4)
-        self.layer3 = nn.Sequential(*[ResidualBlock(last, last, kernel_size=last_kernel, dilation=dilation)
+                                  nn.MaxPool2d(3, 2 // dense, 1))
+        self.layer1 = ResidualBlock(stem, first, dilation=dense)
+        self.layer2 = ResidualBlock(first, last, stride=max(output_stride // 4, 1), dilation=dense)
+        self.layer3 = nn.Sequential(*[ResidualBlock(last, last, kernel_size=last_kernel, dilation=dilation * dense)
                                       for dilation in last_dilations])
         self.to(memory_format=torch.channels_last)
 
@@ -91,7 +93,7 @@ class ToyNet(CheckedPretrained):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``(N, 3, H, W)`` -> the chosen stages' maps, at strides 4, ``output_stride``, ``output_stride``."""
+        """``(N, 3, H, W)`` -> the chosen stages' maps, the first at stride 4 at most, the others at ``output_stride``."""
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outputs = []
         for stage in (self.layer1, self.layer2, self.layer3):
