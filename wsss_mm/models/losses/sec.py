@@ -15,14 +15,7 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.models.losses.seeds import (
-    SeedBatch,
-    SeedLoss,
-    cues_inside,
-    floored_probabilities,
-    full_precision,
-    safe_log,
-)
+from wsss_mm.models.losses.seeds import SeedBatch, SeedLoss, cues_inside, floored_probabilities, safe_log
 from wsss_mm.registry import MODELS, TASK_UTILS
 
 
@@ -176,7 +169,6 @@ class SECLoss(SeedLoss):
 
     def forward(self, logits: Tensor, batch: SeedBatch) -> dict[str, Tensor]:
         """``loss_seed``, ``loss_expand`` and ``loss_constrain``, weighted; see :meth:`SeedLoss.forward`."""
-        logits = full_precision(logits)
         probabilities = floored_probabilities(logits, self.floor)
         seed, expand, constrain = self.weights
         terms = {}
