@@ -1,5 +1,6 @@
 # Labels from AEFT's saved class maps with the dense CRF (its Table 4, second row). Threshold and CRF were chosen on world
-# 100; the paper's background is the power (1 - max)^9 of configs/aeft/labels_crf_voc.py.
+# 100; the paper's background is the power (1 - max)^9 of
+# configs/aeft/classifier_voc.py, whose labels have the CRF.
 _base_ = '../cam/labels_auto_toy.py'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/aeft/classifier_toy.py')]
 pseudo_labels = dict(

@@ -49,8 +49,8 @@ class ToyNet(CheckedPretrained):
 
     Args:
         channels: Widths of the stem and of the stages; the last two share theirs.
-        output_stride: 2, 4 or 8. The weights are the same: at 2 the stem's pool does not stride, and the 3x3 convolutions
-            behind it are dilated by 2, so every second value of a map is that of stride 4.
+        output_stride: 2, 4 or 8. The weights are the same: at 2 the stem's pool does not stride, and convolutions behind it
+            are dilated by 2, so every second value of a map is that of stride 4.
         last_kernel: 1 or 3, kernel of the last stage. 1 keeps the receptive field small, so that a class map must
             find the object and not its surroundings.
         last_dilations: Dilation of each block of the last stage; as many blocks as entries.
@@ -93,7 +93,7 @@ class ToyNet(CheckedPretrained):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``(N, 3, H, W)`` -> the chosen stages' maps, the first at stride 4 at most, the others at ``output_stride``."""
+        """``(N, 3, H, W)`` -> the chosen stages' maps, the first's stride at most 4, the others' ``output_stride``."""
         x = self.stem(x.contiguous(memory_format=torch.channels_last))
         outputs = []
         for stage in (self.layer1, self.layer2, self.layer3):
