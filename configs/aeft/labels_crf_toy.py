@@ -1,6 +1,5 @@
 # Labels from AEFT's saved class maps with the dense CRF (its Table 4, second row). Threshold and CRF were chosen on world
-# 100; the paper's background is the power (1 - max)^9 of
-# configs/aeft/classifier_voc.py, whose labels have the CRF.
+# 100; the paper's background is the power (1 - max)^9, as in configs/aeft/classifier_voc.py.
 _base_ = '../cam/labels_auto_toy.py'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/aeft/classifier_toy.py')]
 pseudo_labels = dict(

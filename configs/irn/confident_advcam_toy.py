@@ -5,4 +5,4 @@ pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/irn/advcam/confident',
     generator=dict(
         map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/advcam/labels/maps',
-        foreground=.4, background=.15))
+        foreground=.35, background=.1))

@@ -5,4 +5,4 @@ pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/irn/rib/confident',
     generator=dict(
         map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/rib/labels/maps',
-        foreground=.4, background=.15))
+        foreground=.35, background=.1))

@@ -4,5 +4,4 @@ prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/vwe/cla
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/irn/vwe/confident',
     generator=dict(
-        map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/labels/maps',
-        foreground=.4, background=.1))
+        map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/vwe/labels/maps'))

@@ -49,8 +49,8 @@ class ToyNet(CheckedPretrained):
 
     Args:
         channels: Widths of the stem and of the stages; the last two share theirs.
-        output_stride: 2, 4 or 8. The weights are the same: at 2 the stem's pool does not stride, and convolutions behind it
-            are dilated by 2, so every second value of a map is that of stride 4.
+        output_stride: 2, 4 or 8. The weights are the same: at 2 the stem's pool does not stride, and convolutions
+            behind it are dilated by 2, so every second value of a map is that of stride 4.
         last_kernel: 1 or 3, kernel of the last stage. 1 keeps the receptive field small, so that a class map must
             find the object and not its surroundings.
         last_dilations: Dilation of each block of the last stage; as many blocks as entries.
