@@ -1,4 +1,5 @@
 # DSRG, step 1, on toy VOC: seeds that grow as the segmentor learns. Its labels of train are what step 2 learns from.
+# The CRF's unary is -log p: with the published -p, at most 1, nothing here comes above the thresholds, and no seed grows.
 _base_ = '../cam/deeplabv2_toy.py'
 world = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}'
 cues = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dsrg/cues'
@@ -10,7 +11,7 @@ model = dict(
         _delete_=True, type='wsss_mm.ASPPBranchHead', in_channels=96, in_index=-1, channels=64, num_classes=7,
         rates=(1, 3, 6, 9), dropout_ratio=0.),
     seed_losses=[dict(
-        type='wsss_mm.DSRGLoss', foreground_threshold=.85, background_threshold=.99,
+        type='wsss_mm.DSRGLoss', foreground_threshold=.85, background_threshold=.99, unary='log',
         crf=dict(   # that of toy images by the stride
             type='wsss_mm.BatchCRF', bilateral_weight=2, bilateral_xy=4, bilateral_rgb=6, gaussian_weight=1,
             gaussian_xy=.5, iterations=10, kernel='exact'))])
