@@ -113,7 +113,8 @@ def table(results: dict[int, dict[str, dict[str, float]]], names: list[str]) -> 
                       f'| train, boat | precision | recall | papers, VOC {split} |', '|---' * 8 + '|']
         for name in own:
             column = {key: [results[w][name][key] for w in worlds] for key in results[worlds[0]][name]}
-            means = ' | '.join(f'{statistics.mean(column[k]):.1f}' for k in ('others', 'context', 'precision', 'recall'))
+            shown = ('others', 'context', 'precision', 'recall')
+            means = ' | '.join(f'{statistics.mean(column[key]):.1f}' for key in shown)
             lines.append(f'| {name} | {" / ".join(f"{v:.1f}" for v in column["miou"])} | {mean_sd(column["miou"])} '
                          f'| {means} | {ROWS[name].paper} |')
         lines += [''] if own else []
