@@ -87,8 +87,8 @@ def test_dependencies_leave_the_choice_of_lineage(wheel):
     metadata = archive.read(next(n for n in archive.namelist() if n.endswith('/METADATA'))).decode()
     always = [line for line in metadata.splitlines() if line.startswith('Requires-Dist') and 'extra ==' not in line]
     assert sorted(re.match(r'Requires-Dist: ([\w-]+)', line)[1] for line in always) == [
-        'numpy', 'opencv-python', 'pillow', 'torch']
-    for extra in ('openmmlab', 'onedl', 'crf', 'voc', 'dev'):
+        'numpy', 'opencv-python', 'pillow', 'scipy', 'torch']
+    for extra in ('openmmlab', 'onedl', 'crf', 'proposals', 'hierarchy', 'examples', 'dev'):
         assert f'Provides-Extra: {extra}' in metadata
 
 

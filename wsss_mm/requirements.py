@@ -37,8 +37,8 @@ def check_requirements(modules: Sequence[str] = ('torch', 'mmengine', 'mmcv', 'm
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a result, of either OpenMMLab lineage, as far as they are installed."""
     found = {}
-    for name in ('wsss_mm', 'torch', 'numpy', 'opencv-python', 'pydensecrf', 'mmengine', 'mmcv', 'mmsegmentation',
-                 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'):
+    for name in ('wsss_mm', 'torch', 'numpy', 'opencv-python', 'scipy', 'scikit-image', 'higra', 'pydensecrf',
+                 'mmengine', 'mmcv', 'mmsegmentation', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:   # not installed, or run from the sources
