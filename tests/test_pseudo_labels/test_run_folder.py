@@ -62,6 +62,22 @@ def test_shards_together_equal_one_run(tmp_path):
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
 
 
+def test_files_of_the_whole_run_are_made_from_all_shards_and_only_at_the_end(tmp_path):
+    def gather(root, ids):
+        assert not json.loads((root / 'run.json').read_text())['complete']
+        return {'all.txt': b''.join((root / f'Y/{i}.png').read_bytes() for i in ids)}
+
+    assert not fill(tmp_path, 'ca', 0, 2).finish('cab', {}, gather)
+    assert not (tmp_path / 'all.txt').exists()
+    assert not fill(tmp_path, '', 1, 2).finish('cab', {'b': 'broken'}, gather)
+    assert not (tmp_path / 'all.txt').exists()
+    assert fill(tmp_path, 'b', 1, 2).finish('cab', {}, gather)
+    assert (tmp_path / 'all.txt').read_bytes() == b'abc'
+    (tmp_path / 'all.txt').unlink()
+    assert fill(tmp_path, 'abc').finish('cab', {}, gather)
+    assert (tmp_path / 'all.txt').read_bytes() == b'abc'
+
+
 def test_failures_keep_the_run_open(tmp_path):
     folder = fill(tmp_path, 'ab')
     assert not folder.finish('abc', {'c': 'truncated file'})
