@@ -11,7 +11,7 @@ pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/psa/aeft/labels',
     generator=dict(
         map_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/aeft/labels/maps',
-        alpha=16,
+        alpha=32,
         refiner=dict(
             type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1,
             gaussian_xy=2, iterations=1)))
