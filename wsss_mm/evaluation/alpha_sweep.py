@@ -16,6 +16,7 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.files import read_scored_map
 from wsss_mm.localization import best_class
+from wsss_mm.processes import start_worker
 from wsss_mm.pseudo_labels.class_map_labels import background_scores
 from wsss_mm.refinement import DenseCRF
 from wsss_mm.structures import ClassMaps
@@ -143,7 +144,7 @@ def _each(count: Callable[[str], np.ndarray], ids: Sequence[str], num_workers: i
         yield from map(count, ids)
         return
     # spawn: a forked child of a process with running torch threads can hang
-    with ProcessPoolExecutor(num_workers, multiprocessing.get_context('spawn'), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context('spawn'), start_worker) as pool:
         try:
             yield from pool.map(count, ids)
         except BaseException:

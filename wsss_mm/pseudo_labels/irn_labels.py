@@ -15,6 +15,7 @@ from torch import Tensor
 from wsss_mm.errors import ConfigError
 from wsss_mm.localization import best_class
 from wsss_mm.models.affinity import path_affinities, path_offsets
+from wsss_mm.models.affinity.irn import IRNet
 from wsss_mm.pseudo_labels.class_map_labels import untagged
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.saved_maps import SavedMaps
@@ -87,7 +88,14 @@ class IRNLabels(LabelGenerator):
         return self.saved.fingerprint()
 
     def constants(self, model: Any) -> dict[str, Tensor]:
-        """``stride`` of the boundary map."""
+        """``stride`` of the boundary map.
+
+        Raises:
+            ConfigError: the model is no IRNet.
+        """
+        if not isinstance(model, IRNet):
+            raise ConfigError(f'{type(self).__name__} with a {type(model).__name__}', expected='wsss_mm.IRNet',
+                              fix='take a config whose model is one, as configs/irn/affinity_cam_voc.py')
         return dict(stride=torch.tensor(float(model.stride)))
 
     def extract_batch(self, model: Any, images: Sequence[np.ndarray], inputs: Tensor, data_samples: Sequence[Any]

@@ -57,7 +57,8 @@ class PSALabels(LabelGenerator):
             ConfigError: it is no AffinityNet.
         """
         if not isinstance(model, AffinityNet):
-            raise ConfigError(f'PSALabels with a {type(model).__name__}', expected='wsss_mm.AffinityNet')
+            raise ConfigError(f'PSALabels with a {type(model).__name__}', expected='wsss_mm.AffinityNet',
+                              fix='take a config whose model is one, as configs/psa/affinity_cam_voc.py')
         return dict(offsets=model.offsets, stride=torch.tensor(model.stride))
 
     def extract(self, model: Any, inputs: Tensor, data_sample: Any) -> dict[str, Tensor]:

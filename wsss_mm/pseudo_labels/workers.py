@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +14,7 @@ import torch
 
 from wsss_mm.errors import WSSSError, describe_error
 from wsss_mm.files import label_png
+from wsss_mm.processes import start_worker
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import write_files
 
@@ -107,20 +105,10 @@ def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, rank: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone ends the run.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    start_worker()
     import cv2
     cv2.setNumThreads(0)
     _job.update(generator=generator, constants=constants, palette=palette, root=root, rank=rank)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    # A killed parent cannot stop its pool; an orphan would wait for work for ever.
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:

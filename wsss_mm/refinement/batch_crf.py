@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -15,8 +12,8 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError, WSSSError
-from wsss_mm.refinement.dense_crf import mean_field
-from wsss_mm.refinement.permutohedral import PermutohedralLattice
+from wsss_mm.processes import start_worker
+from wsss_mm.refinement.dense_crf import mean_field, normalised_kernel
 from wsss_mm.registry import TASK_UTILS
 
 LARGEST_EXACT = 10_000    # positions; 400 MB of float32 for each image
@@ -181,7 +178,7 @@ class BatchCRF:
         if self._pool is None:
             # spawn: a forked child of a process with running torch threads can hang.
             self._pool = ProcessPoolExecutor(self.num_workers, mp_context=multiprocessing.get_context('spawn'),
-                                             initializer=_start_worker)
+                                             initializer=start_worker)
         try:
             return list(self._pool.map(_infer, [self] * len(jobs), *zip(*jobs, strict=True)))
         except BrokenProcessPool:
@@ -212,11 +209,8 @@ class BatchCRF:
         return posterior.t().contiguous().numpy()
 
     def _infer(self, features: tuple[Tensor, ...], energy: Tensor) -> np.ndarray:
-        kernels = []
-        for weight, feature in zip(self.weights, features, strict=True):
-            lattice = PermutohedralLattice(feature)
-            norm = (lattice.filter(feature.new_ones(len(feature), 1)) + 1e-20).rsqrt()
-            kernels.append((weight, lattice, norm))
+        kernels = [(weight, *normalised_kernel(feature.t()))
+                   for weight, feature in zip(self.weights, features, strict=True)]
         return mean_field(energy, kernels, self.iterations).t().contiguous().numpy()
 
     def close(self) -> None:
@@ -242,17 +236,3 @@ def _normalised(features: Tensor, mask: Tensor | None) -> Tensor:
 
 def _infer(crf: BatchCRF, *job: Any) -> np.ndarray:
     return crf.infer(*job)
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone ends the run.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    # A killed parent cannot stop its pool; an orphan would wait for work for ever.
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)

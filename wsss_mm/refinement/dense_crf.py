@@ -180,8 +180,8 @@ class _TorchCRF(PreparedCRF):
         position = torch.stack([x, y]).view(2, -1).float()
         colour = torch.from_numpy(image).to(crf.device).view(-1, 3).t().float()
         features = torch.cat([position / crf.bilateral_xy, colour / crf.bilateral_rgb])
-        self._kernels = [(crf.bilateral_weight, *_normalised_kernel(features)),
-                         (crf.gaussian_weight, *_normalised_kernel(position / crf.gaussian_xy))]
+        self._kernels = [(crf.bilateral_weight, *normalised_kernel(features)),
+                         (crf.gaussian_weight, *normalised_kernel(position / crf.gaussian_xy))]
 
     def _infer(self, unary: np.ndarray) -> np.ndarray:
         energy = torch.from_numpy(unary).to(self._crf.device).t().contiguous()
@@ -240,7 +240,7 @@ def _softmax_(logits: Tensor) -> Tensor:
     return logits
 
 
-def _normalised_kernel(features: Tensor) -> tuple[PermutohedralLattice, Tensor]:
+def normalised_kernel(features: Tensor) -> tuple[PermutohedralLattice, Tensor]:
     """A lattice of ``(d, N)`` features, and the ``(N, 1)`` norm ``1 / sqrt(K 1)`` to apply before and after it."""
     lattice = PermutohedralLattice(features.t())
     ones = features.new_ones(features.shape[1], 1)

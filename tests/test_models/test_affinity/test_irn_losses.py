@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.models.affinity.irn_losses import irn_losses, nearest_labels, pair_groups, pair_windows
+from wsss_mm.models.affinity.irn_losses import irn_losses, nearest_labels, pair_groups, search_windows
 from wsss_mm.models.affinity.paths import search_paths
 
 
@@ -24,7 +24,7 @@ def test_losses_and_gradients_are_the_published_ones(parity):
 def test_groups_are_the_published_ones(parity):
     recorded = parity('irn/labels_and_losses')
     labels = recorded['seg'].where(recorded['seg'] <= 20, torch.tensor(255, dtype=torch.uint8))
-    for number, (offset, source, target) in enumerate(pair_windows(20, 26, 5, 'inner')):
+    for number, (offset, source, target) in enumerate(search_windows(20, 26, 5, 'inner')):
         assert offset == search_paths(5)[0][number]
         for name, group in zip(('bg_pos', 'fg_pos', 'neg'), pair_groups(labels, source, target), strict=True):
             assert group.flatten(1).equal(recorded[name][:, number].bool())

@@ -71,7 +71,8 @@ def _float(maps: Tensor) -> Tensor:
     return maps if maps.dtype == torch.float64 else maps.float()
 
 
-def pair_windows(height: int, width: int, radius: int, pairs: str) -> Iterator[tuple[tuple[int, int], Window, Window]]:
+def search_windows(height: int, width: int, radius: int, pairs: str
+                   ) -> Iterator[tuple[tuple[int, int], Window, Window]]:
     """Offset, window of the sources and window of the targets, of equal sizes, for the pairs inside the map.
 
     Args:
@@ -92,7 +93,7 @@ def pair_groups(labels: Tensor, source: Window, target: Window) -> tuple[Tensor,
 
     Args:
         labels: ``(N, H, W)`` uint8, 255 ignored.
-        source, target: As of :func:`pair_windows`.
+        source, target: As of :func:`search_windows`.
 
     Returns:
         Three ``(N, h, w)`` bool.
@@ -109,7 +110,7 @@ class _PairLosses(torch.autograd.Function):
     def forward(ctx: Any, boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int, pairs: str
                 ) -> tuple[Tensor, ...]:
         height, width = labels.shape[1:]
-        windows = {offset: ends for offset, *ends in pair_windows(height, width, radius, pairs)}
+        windows = {offset: ends for offset, *ends in search_windows(height, width, radius, pairs)}
         counts = boundary.new_zeros(3)
         for source, target in windows.values():
             counts += torch.stack([group.sum() for group in pair_groups(labels, source, target)])
