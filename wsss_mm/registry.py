@@ -22,7 +22,7 @@ TRANSFORMS = _child('transform', root.TRANSFORMS, 'datasets')
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, 'datasets')
 HOOKS = _child('hook', root.HOOKS, 'engine')
 METRICS = _child('metric', root.METRICS, 'evaluation')
-# Localizers, refiners and label generators: parts that are neither modules nor data.
-TASK_UTILS = _child('task util', root.TASK_UTILS, 'localization', 'refinement', 'pseudo_labels')
+# Localizers, explainers of detectors, refiners and label generators: parts that are neither modules nor data.
+TASK_UTILS = _child('task util', root.TASK_UTILS, 'localization', 'explainers', 'refinement', 'pseudo_labels')
 
 safe_loading.allow_own_checkpoints()

@@ -8,6 +8,7 @@ from wsss_mm.pseudo_labels.imported_map_labels import ImportedMaps
 from wsss_mm.pseudo_labels.instances import IRNInstances
 from wsss_mm.pseudo_labels.irn_confident import IRNConfidentLabels
 from wsss_mm.pseudo_labels.irn_labels import IRNLabels
+from wsss_mm.pseudo_labels.object_maps import ExplainBoxes, SavedObjectMaps
 from wsss_mm.pseudo_labels.proposal_files import ProposalFiles
 from wsss_mm.pseudo_labels.psa_confident import PSAConfidentAreas
 from wsss_mm.pseudo_labels.psa_labels import PSALabels
@@ -15,6 +16,6 @@ from wsss_mm.pseudo_labels.saved_map_labels import SavedMapLabels
 from wsss_mm.pseudo_labels.seed_cues import SeedCues
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
-__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances',
+__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'ExplainBoxes', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances',
            'IRNLabels', 'ImportedMaps', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels', 'ProposalFiles',
-           'SavedMapLabels', 'SeedCues', 'SegmentorLabels']
+           'SavedMapLabels', 'SavedObjectMaps', 'SeedCues', 'SegmentorLabels']

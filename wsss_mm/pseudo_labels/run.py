@@ -228,7 +228,8 @@ def image_sample(image_id: str, data: dict[str, Any]) -> ImageSample:
         boxes=boxes.bboxes.numpy() if boxes is not None else torch.zeros(0, 4).numpy(),
         box_labels=boxes.labels.numpy() + 1 if boxes is not None else torch.zeros(0, dtype=torch.int64).numpy(),
         tags=(packed.gt_label.nonzero().flatten() + 1).numpy() if 'gt_label' in packed else torch.zeros(
-            0, dtype=torch.int64).numpy())
+            0, dtype=torch.int64).numpy(),
+        annotations=packed.metainfo.get('annotations'), crowds=packed.metainfo.get('crowds', []))
 
 
 def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ class ImageSample:
         boxes: ``(K, 4)`` float32 ``x1, y1, x2, y2`` in pixels, 0-based, half-open.
         box_labels: ``(K,)`` int64 segmentation ids 1…C (0 is background).
         tags: ``(T,)`` int64 sorted segmentation ids of the classes present.
+        annotations: The boxes' COCO annotations in their order, where a COCO file names them: ``id``, ``difficult`` …
+        crowds: COCO annotations of crowds; these are not among the boxes.
     """
 
     image_id: str
@@ -26,6 +29,14 @@ class ImageSample:
     boxes: np.ndarray
     box_labels: np.ndarray
     tags: np.ndarray
+    annotations: list[dict[str, Any]] | None = None
+    crowds: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def box_ids(self) -> np.ndarray:
+        """``(K,)`` int64 annotation ids; numbers from 1 where no file names any."""
+        ids = [a['id'] for a in self.annotations] if self.annotations is not None else range(1, len(self.boxes) + 1)
+        return np.array(list(ids), np.int64)
 
     @property
     def height(self) -> int:

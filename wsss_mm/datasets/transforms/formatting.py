@@ -24,7 +24,7 @@ class PackWeakInputs(PackSegInputs):
 
     def __init__(self, meta_keys: Sequence[str] = (
             'img_path', 'img_id', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
-            'flip_direction', 'reduce_zero_label')) -> None:
+            'flip_direction', 'reduce_zero_label', 'annotations', 'crowds')) -> None:
         super().__init__(meta_keys)
 
     def transform(self, results: dict) -> dict:
