@@ -16,8 +16,8 @@ from wsss_mm.registry import DATASETS, MODELS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/**/*.md'),
                 *ROOT.glob('benchmarks/*.md'), *ROOT.glob('examples/*.md')])
-STATIONS = ('structures', 'datasets', 'models', 'localization', 'explainers', 'refinement', 'pseudo_labels', 'engine', 'evaluation',
-            'visualization')
+STATIONS = ('structures', 'datasets', 'models', 'localization', 'explainers', 'refinement', 'pseudo_labels',
+            'engine', 'evaluation', 'visualization')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())

@@ -20,6 +20,7 @@ class ObjectExplainer(ABC):
     It holds settings only, as a localizer does; the model is given with each call, in eval mode.
     """
 
+    @abstractmethod
     def check(self, model: nn.Module) -> None:
         """Refuse a detector that cannot be explained.
 

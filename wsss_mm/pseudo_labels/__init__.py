@@ -16,6 +16,6 @@ from wsss_mm.pseudo_labels.saved_map_labels import SavedMapLabels
 from wsss_mm.pseudo_labels.seed_cues import SeedCues
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
-__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'ExplainBoxes', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances',
-           'IRNLabels', 'ImportedMaps', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels', 'ProposalFiles',
-           'SavedMapLabels', 'SavedObjectMaps', 'SeedCues', 'SegmentorLabels']
+__all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'ExplainBoxes', 'GrabCutLabels', 'IRNConfidentLabels',
+           'IRNInstances', 'IRNLabels', 'ImportedMaps', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels',
+           'ProposalFiles', 'SavedMapLabels', 'SavedObjectMaps', 'SeedCues', 'SegmentorLabels']
