@@ -1,5 +1,7 @@
 """Weak labels in: datasets, label readers, transforms, samplers, the built-in toy VOC."""
 
+from importlib.util import find_spec
+
 from wsss_mm.datasets import transforms
 from wsss_mm.datasets.coco import WeakCOCODataset
 from wsss_mm.datasets.label_readers import read_id_list, read_image, read_label_map, read_tags, read_voc_xml
@@ -11,3 +13,7 @@ from wsss_mm.datasets.voc import ToyVOCDataset, WeakSegDataset, WeakVOCDataset
 __all__ = ['MixedSupervisionSampler', 'OoDImages', 'PatchDataset', 'ToyVOCDataset', 'WeakCOCODataset',
            'WeakSegDataset', 'WeakVOCDataset', 'WithOoDImages', 'draw_supervision', 'read_id_list', 'read_image',
            'read_label_map', 'read_tags', 'read_voc_xml', 'transforms']
+
+if find_spec('mmdet'):
+    from wsss_mm.datasets.detection import InstanceLabelDataset, LoadInstanceLabels  # noqa: F401
+    __all__ += ['InstanceLabelDataset', 'LoadInstanceLabels']

@@ -1,0 +1,105 @@
+"""Training data of mmdet's detectors: COCO files of boxes, and of pseudo masks that leave pixels out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.structures.mask import BitmapMasks
+from pycocotools import mask as coco_masks
+
+from wsss_mm.errors import DataError
+from wsss_mm.registry import DATASETS, TRANSFORMS
+
+OBJECT, IGNORED = 1, 2
+
+
+@DATASETS.register_module()
+class InstanceLabelDataset(CocoDataset):
+    """mmdet's COCO dataset, whose annotations may also have an ``ignore_region``, an RLE of pixels that are left out.
+
+    Each entry of ``instances`` then has it as ``mask_ignore`` beside ``mask``. Without such regions, as in a file of
+    boxes or of true masks, this is ``CocoDataset``; and that one reads the same files, with ignored pixels as
+    background.
+
+    Args:
+        labels_made_by: Config of the stage that writes ``ann_file``; named in the error when it is missing.
+        prepared_by: Command that writes it where no stage does.
+        kwargs: As of ``CocoDataset``.
+
+    Raises:
+        DataError: no such file, not a COCO file, or none of its categories is among the classes.
+    """
+
+    def __init__(self, *args: Any, labels_made_by: str | None = None, prepared_by: str | None = None,
+                 **kwargs: Any) -> None:
+        self.labels_made_by, self.prepared_by = labels_made_by, prepared_by
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read the file; see the class."""
+        if not Path(self.ann_file).is_file():
+            raise DataError('the COCO file of instances is not there', file=self.ann_file, fix=self._command())
+        try:
+            infos = super().load_data_list()
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise DataError(f'not readable as COCO annotations ({type(error).__name__}: {error})', file=self.ann_file,
+                            expected='images, annotations with bbox, area and category_id, and categories',
+                            fix=self._command()) from error
+        if len(self.cat_ids) != len(self.metainfo['classes']):
+            raise DataError(f'{len(self.cat_ids)} of the {len(self.metainfo["classes"])} classes are among the '
+                            'categories', file=self.ann_file, expected=', '.join(self.metainfo['classes'][:30]))
+        return infos
+
+    def _command(self) -> str:
+        if self.labels_made_by is not None:
+            return (f'run: python tools/generate.py {self.labels_made_by}\n'
+                    '    (python tools/train.py with this config runs the whole chain)')
+        return self.prepared_by or 'correct ann_file in the config, or prepare the data (docs/data.md)'
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One image's info; ``mask_ignore`` goes with the instances that ``CocoDataset`` keeps."""
+        info = super().parse_data_info(raw_data_info)
+        # the parent drops some annotations and keeps no ids, but hands their masks on as they are
+        regions = {id(a['segmentation']): a['ignore_region'] for a in raw_data_info['raw_ann_info']
+                   if a.get('ignore_region') and a.get('segmentation')}
+        for instance in info['instances']:
+            region = regions.get(id(instance.get('mask')))
+            if region is not None:
+                instance['mask_ignore'] = region
+        return info
+
+
+@TRANSFORMS.register_module()
+class LoadInstanceLabels(LoadAnnotations):
+    """Boxes, classes, and masks with ignored pixels: one ``BitmapMasks`` of 0 background, 1 object, 2 ignored.
+
+    As one array it takes mmdet's transforms as any mask does: resizing (nearest), flips, crops and padding (with 0)
+    keep its values. :class:`~wsss_mm.models.detection.IgnoreFCNMaskHead` reads it; other heads would take the 2 for
+    a number.
+
+    Args:
+        kwargs: As of mmdet's ``LoadAnnotations``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**(dict(with_bbox=True, with_mask=True, poly2mask=True) | kwargs))
+
+    def _load_masks(self, results: dict) -> None:
+        super()._load_masks(results)
+        height, width = results['ori_shape']
+        masks = results['gt_masks'].masks
+        for number, instance in enumerate(results['instances']):
+            if 'mask_ignore' not in instance:
+                continue
+            region = instance['mask_ignore']
+            if tuple(region['size']) != (height, width):
+                raise DataError(f'an ignore_region of {tuple(region["size"])}', file=results['img_path'],
+                                expected=f'{(height, width)}, the size of the image')
+            if isinstance(region['counts'], list):
+                region = coco_masks.frPyObjects(region, height, width)
+            masks[number][(coco_masks.decode(region) > 0) & (masks[number] == 0)] = IGNORED
+        results['gt_masks'] = BitmapMasks(np.ascontiguousarray(masks, np.uint8), height, width)
