@@ -1,4 +1,4 @@
-"""Score a folder of label maps, or of class maps at every background threshold, against ground truth.
+"""Score a folder of label maps, of class maps at every background threshold, or a file of instances.
 
 Examples:
     pseudo labels of the toy data on its training images, with the share of the boxes that they fill:
@@ -11,6 +11,9 @@ Examples:
     python tools/evaluate.py --maps work_dirs/toy_tags0/cam/labels/maps --classes toy --curve curve.png \\
         --truth data/toy_voc/tags_world0/SegmentationClass --images data/toy_voc/tags_world0/JPEGImages \\
         --ids data/toy_voc/tags_world0/ImageSets/Segmentation/train.txt
+    masks of objects against the true masks of the same annotations, or predictions with scores (AP, ABO):
+    python tools/evaluate.py --instances work_dirs/toy_boxes0/bbam/masks/instances.json \\
+        --truth data/toy_voc/boxes_world0/annotations/instances_train.json
 """
 
 import argparse
@@ -23,10 +26,15 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('labels', nargs='?', help='folder of <image id>.png: 0 background, 1…C, 255 ignored')
     parser.add_argument('--maps', metavar='DIR', help='instead of labels: folder of class maps, <image id>.npz')
-    parser.add_argument('--truth', required=True, metavar='DIR', help='folder of ground-truth PNGs')
-    parser.add_argument('--ids', required=True, nargs='+', metavar='FILE', help='lists of image ids, one per line')
-    parser.add_argument('--classes', required=True,
-                        help="'toy', 'voc', 'coco' or a file, a name per line, background first")
+    parser.add_argument('--instances', metavar='JSON', help='instead of labels: a COCO file of masks with the '
+                        "truth's annotation ids; or COCO results, or a COCO file whose annotations have scores")
+    parser.add_argument('--truth', required=True, metavar='PATH',
+                        help='folder of ground-truth PNGs; of instances, the COCO file of the true masks')
+    parser.add_argument('--ids', nargs='+', metavar='FILE',
+                        help='lists of image ids, one per line (of instances, default: all images of the truth)')
+    parser.add_argument('--classes', help="'toy', 'voc', 'coco' or a file, a name per line, background first")
+    parser.add_argument('--sizes', nargs=2, type=float, default=[32., 96.], metavar=('SMALL', 'LARGE'),
+                        help='of instances: sides of squares that part small, medium and large objects')
     parser.add_argument('--boxes', metavar='DIR', help='of labels: VOC annotations (XML), for the filling rate')
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
     parser.add_argument('--images', metavar='DIR', help='of maps: also choose a threshold by the colours of the images')
@@ -39,13 +47,22 @@ def main() -> None:
     args = parse_args()
     from wsss_mm.errors import ConfigError
     from wsss_mm.evaluation import read_ids, resolve_classes
-    if (args.labels is None) == (args.maps is None):
-        raise ConfigError('both labels and --maps are given' if args.maps else 'neither labels nor --maps are given',
-                          expected='a folder of label maps, or --maps and a folder of class maps')
+    given = [name for name in ('labels', 'maps', 'instances') if getattr(args, name) is not None]
+    if len(given) != 1:
+        raise ConfigError(f'{" and ".join(given)} are given' if given else 'nothing to score is given',
+                          expected='one of: a folder of label maps; --maps and a folder of class maps; --instances and '
+                          'a COCO file')
+    for name in ('ids', 'classes'):
+        if getattr(args, name) is None and args.instances is None:
+            raise ConfigError(f'no --{name}', expected=f'--{name}, which label maps and class maps need',
+                              fix='see the examples of --help')
     for name, needs in (('boxes', 'labels'), ('agree_with', 'labels'), ('curve', 'maps'), ('images', 'maps')):
         if getattr(args, name) and not getattr(args, needs):
             raise ConfigError(f'--{name.replace("_", "-")} is given, but no {needs}',
                               fix=f'take it off, or name {needs}')
+    if args.instances:
+        score_instances(args)
+        return
     ids, classes = read_ids(*args.ids), resolve_classes(args.classes).names
     (score_maps if args.maps else score_labels)(args, ids, classes)
 
@@ -93,6 +110,27 @@ def score_maps(args: argparse.Namespace, ids: Sequence[str], classes: Sequence[s
         write_json(args.out, dict(curve.to_json(classes), best=best, chosen_without_truth=chosen, images=len(ids),
                                   protocol=dict(maps=args.maps, truth=args.truth, ids=args.ids,
                                                 run=describe_run(args.maps))))
+        print(f'written: {args.out}')
+
+
+def score_instances(args: argparse.Namespace) -> None:
+    """Masks of annotations, or predictions: what has scores is predicted."""
+    from wsss_mm.errors import DataError
+    from wsss_mm.evaluation import instance_ap, mask_ious, read_ids
+    from wsss_mm.evaluation.coco_files import read_coco
+    from wsss_mm.files import write_json
+    ids = read_ids(*args.ids) if args.ids else None
+    found = read_coco(args.instances)
+    entries = found if isinstance(found, list) else found['annotations']
+    scored = sum('score' in entry for entry in entries)
+    if 0 < scored < len(entries):
+        raise DataError(f'{scored} of {len(entries)} entries have a `score`', file=args.instances,
+                        expected='a score in all (predictions) or in none (masks of annotations)')
+    predicted = isinstance(found, list) or scored
+    scores = (instance_ap if predicted else mask_ious)(args.truth, args.instances, ids=ids, sizes=args.sizes)
+    print(f'{scores.table()}\nimages {scores.protocol["images"]}')
+    if args.out:
+        write_json(args.out, scores.to_json())
         print(f'written: {args.out}')
 
 

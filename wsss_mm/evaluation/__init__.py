@@ -1,4 +1,4 @@
-"""Scores of label maps, class maps and image tags against ground truth."""
+"""Scores of label maps, class maps, instances and image tags against ground truth."""
 
 from wsss_mm.evaluation.alpha_sweep import AlphaSweep, sweep_alphas, sweep_image
 from wsss_mm.evaluation.class_map_metric import ClassMapMetric
@@ -7,11 +7,14 @@ from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.context import context_share, evaluate_context
 from wsss_mm.evaluation.files import read_boxes, read_ids, read_scored_map
 from wsss_mm.evaluation.folder import Scores, evaluate_folder
+from wsss_mm.evaluation.instance_ap import InstanceAP, instance_ap
+from wsss_mm.evaluation.instance_metric import InstanceMetric
+from wsss_mm.evaluation.instances import MaskScores, mask_ious
 from wsss_mm.evaluation.ranking import MapAUC, auc, evaluate_maps
 from wsss_mm.evaluation.tag_metric import TagMetric, average_precision
 from wsss_mm.evaluation.threshold_curve import ThresholdCurve, evaluate_class_maps
 
-__all__ = ['AlphaSweep', 'ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'MapAUC', 'Scores', 'TagMetric',
-           'ThresholdCurve', 'auc', 'average_precision', 'context_share', 'evaluate_class_maps', 'evaluate_context',
-           'evaluate_folder', 'evaluate_maps', 'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes',
-           'sweep_alphas', 'sweep_image']
+__all__ = ['AlphaSweep', 'ClassMapMetric', 'ClassSet', 'ConfusionMatrix', 'InstanceAP', 'InstanceMetric', 'MapAUC',
+           'MaskScores', 'Scores', 'TagMetric', 'ThresholdCurve', 'auc', 'average_precision', 'context_share',
+           'evaluate_class_maps', 'evaluate_context', 'evaluate_folder', 'evaluate_maps', 'instance_ap', 'mask_ious',
+           'read_boxes', 'read_ids', 'read_scored_map', 'resolve_classes', 'sweep_alphas', 'sweep_image']

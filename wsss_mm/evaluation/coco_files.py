@@ -1,0 +1,169 @@
+"""COCO files to score: reading, checking, run lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any
+
+from wsss_mm.errors import ConfigError, DataError
+
+SIZES = (32., 96.)                       # sides that part COCO's small, medium and large objects
+SIZE_NAMES = ('small', 'medium', 'large')
+
+
+def mask_api() -> ModuleType:
+    """``pycocotools.mask``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ConfigError(f'scores of instances need pycocotools, and it cannot be imported ({error})',
+                          fix='pip install pycocotools') from None
+    return mask
+
+
+def read_coco(path: str | Path) -> Any:
+    """A COCO file: a dict of ``images``, ``annotations``, ``categories``, or a list of results.
+
+    Raises:
+        DataError: missing, cut short, or something else.
+    """
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f'cannot be read ({error.strerror})', file=path, expected='a COCO file (JSON)',
+                        fix='finish the run that writes it, or name another file') from None
+    except ValueError as error:
+        raise DataError(f'not readable as JSON ({error})', file=path, expected='a whole COCO file',
+                        fix='make or copy it anew; it may have been cut short') from None
+    lists = [found] if isinstance(found, list) else [found.get(k) for k in ('images', 'annotations', 'categories')] \
+        if isinstance(found, dict) else [None]
+    if not all(isinstance(each, list) and all(isinstance(x, dict) for x in each) for each in lists):
+        raise DataError('not a COCO file', file=path, expected='images, annotations and categories, each a list of '
+                        'objects; or, for predictions, one list of results')
+    return found
+
+
+def read_truth(path: str | Path) -> dict[str, Any]:
+    """A COCO file with true objects; every annotation has an image, a category, an area and ``iscrowd``.
+
+    Raises:
+        DataError: as :func:`read_coco`; a field is missing, an id is there twice, or an annotation's image or category
+            is not there; no annotation.
+    """
+    found = read_coco(path)
+    if isinstance(found, list):
+        raise DataError('a list of results, not true objects', file=path,
+                        expected='images, annotations and categories')
+    images, categories = index(found['images'], path, 'image'), index(found['categories'], path, 'category')
+    index(found['annotations'], path, 'annotation')
+    for a in found['annotations']:
+        a.setdefault('iscrowd', 0)
+        require(a, ('image_id', 'category_id', 'bbox'), path)
+        if a['image_id'] not in images or a['category_id'] not in categories:
+            raise DataError(f'annotation {a["id"]} is of image {a["image_id"]} and category {a["category_id"]}, which '
+                            'are not both listed', file=path, expected='ids of images and categories of the file')
+    if not found['annotations']:
+        raise DataError('no annotation', file=path, expected='at least one true object')
+    return found
+
+
+def index(entries: Sequence[Mapping[str, Any]], path: str | Path, what: str) -> dict[Any, Mapping[str, Any]]:
+    """Entries by their ``id``.
+
+    Raises:
+        DataError: an entry without one, or two with the same.
+    """
+    found: dict[Any, Mapping[str, Any]] = {}
+    for entry in entries:
+        require(entry, ('id', ), path)
+        if entry['id'] in found:
+            raise DataError(f'{what} id {entry["id"]} is there twice', file=path, expected='ids that are there once')
+        found[entry['id']] = entry
+    return found
+
+
+def require(entry: Mapping[str, Any], fields: Sequence[str], path: str | Path) -> None:
+    """Refuse an entry that lacks a field.
+
+    Raises:
+        DataError: naming entry and field.
+    """
+    if missing := [f for f in fields if f not in entry]:
+        raise DataError(f'no `{missing[0]}` in {_short(entry)}', file=path, expected=f'the fields {", ".join(fields)}')
+
+
+def same_categories(truth: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]], path: str | Path
+                    ) -> dict[Any, Any]:
+    """True category id by the other file's, by name.
+
+    Raises:
+        DataError: a name that the truth has not.
+    """
+    by_name = {c.get('name'): c['id'] for c in truth}
+    strange = [str(c.get('name')) for c in made if c.get('name') not in by_name]
+    if strange:
+        raise DataError(f'categories {", ".join(strange[:5])}, which the truth has not', file=path,
+                        expected=', '.join(map(str, by_name)), fix='score files of the same classes')
+    return {c['id']: by_name[c['name']] for c in made}
+
+
+def stem(image: Mapping[str, Any]) -> str:
+    """Image id as in a list file: the file name without folder and suffix."""
+    return PurePath(str(image.get('file_name', image['id']))).stem
+
+
+def choose_images(truth: Mapping[str, Any], ids: Sequence[str] | None, path: str | Path) -> dict[Any, str]:
+    """Stems of the truth's images by their id, or of those in a list.
+
+    Raises:
+        DataError: a listed image that is not there.
+    """
+    stems = {i['id']: stem(i) for i in truth['images']}
+    if ids is None:
+        return stems
+    missing = sorted(set(ids) - set(stems.values()))
+    if missing:
+        raise DataError(f'{len(missing)} of {len(set(ids))} listed images are not there: {", ".join(missing[:3])}'
+                        f'{" …" if len(missing) > 3 else ""}', file=path, expected='file names of the listed ids')
+    wanted = set(ids)
+    return {i: name for i, name in stems.items() if name in wanted}
+
+
+def run_lengths_of(annotation: Mapping[str, Any], image: Mapping[str, Any], path: str | Path,
+                   field: str = 'segmentation') -> dict[str, Any]:
+    """Run lengths of an annotation's mask, given as polygons or as run lengths, packed or not.
+
+    Raises:
+        DataError: no mask, one of another size than the image, or one that cannot be read.
+    """
+    api, given = mask_api(), annotation.get(field)
+    require(image, ('height', 'width'), path)
+    size = [image['height'], image['width']]
+    problem = 'no mask'
+    if isinstance(given, dict) and list(given.get('size', ())) != size:
+        problem = f'a mask of {given.get("size")} (height, width)'
+    elif given:
+        try:
+            if isinstance(given, list):
+                return api.merge(api.frPyObjects(given, *size))
+            return given if isinstance(given['counts'], (str, bytes)) else api.frPyObjects(given, *size)
+        except Exception as error:   # pycocotools raises whatever comes
+            problem = f'a mask that cannot be read ({error})'
+    raise DataError(f'{problem} in `{field}` of {_short(annotation)}', file=path,
+                    expected=f'polygons or run lengths of {size} (height, width)')
+
+
+def size_of(area: float, sizes: Sequence[float] = SIZES) -> str:
+    """``'small'``, ``'medium'`` or ``'large'`` by an area in pixels; the bounds are sides of squares."""
+    return SIZE_NAMES[sum(area >= side ** 2 for side in sizes)]
+
+
+def _short(entry: Mapping[str, Any]) -> str:
+    return f'the entry {entry["id"]}' if 'id' in entry else f'the entry of image {entry.get("image_id", "?")}'
