@@ -5,6 +5,7 @@ Examples:
     python tools/prepare_dataset.py toy --root my_toy --counts train=100 val=40
     python tools/prepare_dataset.py patches --root data/toy_voc/patches_boxes --profile boxes --seed 100
     python tools/prepare_dataset.py voc --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
+    python tools/prepare_dataset.py instances --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
     python tools/prepare_dataset.py coco --root data/coco --year 2014
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
 """
@@ -35,6 +36,11 @@ def parse_args() -> argparse.Namespace:
     voc = commands.add_parser('voc', help='convert SBD, build the train_aug list, check all')
     voc.add_argument('--root', default='data/VOCdevkit/VOC2012')
     voc.add_argument('--sbd', default='data/benchmark_RELEASE', help='SBD as unpacked (dataset/cls/*.mat below it)')
+    instances = commands.add_parser('instances', help='boxes and true masks of a folder in VOC\'s layout as COCO files')
+    instances.add_argument('--root', required=True)
+    instances.add_argument('--sbd', help='SBD as unpacked, for masks that VOC has not')
+    instances.add_argument('--box-convention', default='exact', choices=['exact', 'official'],
+                           help='exact covers the pixels of the XML file; official takes its numbers as they stand')
     coco = commands.add_parser('coco', help='image tags and lists of COCO, 81-class masks from COCO-Stuff\'s pixelmaps')
     coco.add_argument('--root', default='data/coco', help='holds annotations, train2014 and val2014')
     coco.add_argument('--year', default='2014', choices=['2014'])
@@ -81,6 +87,22 @@ def prepare_voc(args: argparse.Namespace) -> int:
     return check(args)
 
 
+def prepare_instances(args: argparse.Namespace) -> int:
+    """Write the COCO files of each list, with progress."""
+    from wsss_mm.datasets.prepare_instances import write_instances
+    from wsss_mm.progress import Progress
+    progress = Progress(0, f'reading {args.root}')
+    counts = write_instances(args.root, args.sbd, args.box_convention, progress.show)
+    if progress.done:
+        progress.finish()
+    for split, found in counts.items():
+        masks = found.get('masks')
+        print(f'{split}: {found["images"]} images, {found["boxes"]} boxes, '
+              + ('masks of not all images, so boxes alone' if masks is None else f'{masks} of them with a mask'))
+    print(f'complete: {args.root}/annotations')
+    return 0
+
+
 def prepare_coco(args: argparse.Namespace) -> int:
     """Write tags and lists, convert the pixelmaps that are not yet converted, then check."""
     from pathlib import Path
@@ -112,7 +134,8 @@ def check(args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = parse_args()
-    return dict(toy=draw, patches=draw, voc=prepare_voc, coco=prepare_coco, check=check)[args.command](args)
+    return dict(toy=draw, patches=draw, voc=prepare_voc, instances=prepare_instances, coco=prepare_coco,
+                check=check)[args.command](args)
 
 
 if __name__ == '__main__':

@@ -47,7 +47,7 @@ def convert_sbd(sbd_root: str | Path, voc_root: str | Path,
     voc_root = Path(voc_root)
     own = {i: voc_root / 'SegmentationClass' / f'{i}.png'
            for split in ('train', 'val') for i in read_id_list(voc_root / _LISTS / f'{split}.txt')}
-    extra = {path.stem: path for path in _sbd_folder(sbd_root).glob('cls/*.mat')}
+    extra = {path.stem: path for path in sbd_folder(sbd_root).glob('cls/*.mat')}
     target = voc_root / AUG_FOLDER
     target.mkdir(exist_ok=True)
     files.remove_leftovers(target)
@@ -91,7 +91,7 @@ def build_train_aug(voc_root: str | Path, sbd_root: str | Path) -> list[str]:
     """
     lists = Path(voc_root) / _LISTS
     train, val = (set(read_id_list(lists / f'{split}.txt')) for split in ('train', 'val'))
-    sbd = _sbd_folder(sbd_root)
+    sbd = sbd_folder(sbd_root)
     extra = set(read_id_list(sbd / 'train.txt')) | set(read_id_list(sbd / 'val.txt'))
     train_aug = sorted((train | extra) - val)
     for name, ids in (('trainaug', train_aug), ('aug', [i for i in train_aug if i not in train])):
@@ -99,7 +99,12 @@ def build_train_aug(voc_root: str | Path, sbd_root: str | Path) -> list[str]:
     return train_aug
 
 
-def _sbd_folder(sbd_root: str | Path) -> Path:
+def sbd_folder(sbd_root: str | Path) -> Path:
+    """The folder ``dataset`` of SBD as unpacked.
+
+    Raises:
+        DataError: not there.
+    """
     root = Path(sbd_root)
     for folder in (root / 'dataset', root, root / 'benchmark_RELEASE/dataset'):
         if (folder / 'cls').is_dir():

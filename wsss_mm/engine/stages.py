@@ -26,12 +26,15 @@ _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'pa
                   'load_from')
 _TRACE_FIELDS = {'out', 'images', 'split', 'name', 'title', 'variant'}
 # What a data folder holds once it is complete.
-_MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets')
+_MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets',
+                coco17='annotations', instances='annotations/prepared.json')
 # Data that nobody draws: what is said where they are missing, and what should be there.
 _FETCHED = dict(
     voc=('PASCAL VOC 2012 is not there',
          'JPEGImages, Annotations, SegmentationClass, SegmentationClassAug and ImageSets below it'),
-    coco=('COCO 2014 is not there', 'train2014, val2014, SegmentationClass, image_tags.json and ImageSets below it'))
+    coco=('COCO 2014 is not there', 'train2014, val2014, SegmentationClass, image_tags.json and ImageSets below it'),
+    coco17=('COCO 2017 is not there', 'train2017, val2017 and annotations/instances_{train,val}2017.json below it'))
+_PREPARED_BY = dict(coco17='coco --year 2017')
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class Stage:
         run: ``data`` (toy drawn, or VOC or COCO checked to be there), ``train``, ``labels`` or ``trace`` (scores of
             class maps step by step, for a report).
         config: The stage's config file (all but ``data``).
-        data: The stage's own fields. ``data``: ``kind`` (toy | patches | voc | coco), ``root`` and, where drawn,
-            ``profile`` and ``seed``. ``trace``: ``out``, and options of ``tools/trace.py``: ``images``, ``split``,
+        data: The stage's own fields. ``data``: ``kind`` (toy | patches | voc | coco | coco17 | instances), ``root``
+            and, where drawn, ``profile`` and ``seed``; ``instances`` are COCO files of a folder in VOC's layout, with
+            ``sbd`` where SBD lies. ``trace``: ``out``, and options of ``tools/trace.py``: ``images``, ``split``,
             ``name``, ``title``, ``variant`` (one or several).
     """
 
@@ -56,7 +60,10 @@ class Stage:
         """Name of the stage in messages and records."""
         if self.run == 'trace':
             return f'trace {dict(self.data)["out"]}'
-        return f'{self.run} {self.config or dict(self.data)["root"]}'
+        data = dict(self.data)
+        if data.get('kind') == 'instances':   # in the folder of another data stage
+            return f'instances of {data["root"]}'
+        return f'{self.run} {self.config or data["root"]}'
 
 
 def find_config(path: str | Path) -> Path:
@@ -133,7 +140,8 @@ def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
                       expected="dict(run='train'|'labels', config='configs/…'), dict(run='data', kind='toy'|"
-                               "'patches'|'voc'|'coco', root=…) or dict(run='trace', config=…, out=…, "
+                               "'patches'|'voc'|'coco'|'coco17'|'instances', root=…) or "
+                               "dict(run='trace', config=…, out=…, "
                                f"{', '.join(f'{k}=…' for k in sorted(_TRACE_FIELDS - {'out'}))})")
 
 
@@ -220,11 +228,17 @@ def why_incomplete(stage: Stage) -> str | None:
         if data['kind'] in _FETCHED:
             problem, expected = _FETCHED[data['kind']]
             if not _marker(data).is_dir():
+                kind = _PREPARED_BY.get(data['kind'], data['kind'])
                 raise DataError(problem, file=data['root'], expected=expected,
-                                fix=f'python tools/prepare_dataset.py {data["kind"]} --root {data["root"]}   (says '
-                                    'step by step what to put where)')
+                                fix=f'python tools/prepare_dataset.py {kind} --root {data["root"]}   (says step by '
+                                    'step what to put where)')
             return None
         marker = files.read_json(_marker(data))
+        if data['kind'] == 'instances':
+            from wsss_mm.datasets.prepare_instances import source_of
+            if marker and marker.get('source') != source_of(data['root']):
+                return 'made from other lists or another drawing'
+            return None if marker else 'not written yet'
         return None if marker and marker.get('seed') == data.get('seed', 0) else 'not drawn yet'
     cfg = load_config(stage.config)
     if stage.run == 'trace':
@@ -289,8 +303,10 @@ def command(stage: Stage, tools: Path) -> list[str]:
     """The command line of a stage, as a user would type it."""
     if stage.run == 'data':
         data = dict(stage.data)
-        return [sys.executable, str(tools / 'prepare_dataset.py'), data['kind'], '--root', data['root'], '--profile',
-                data['profile'], '--seed', str(data.get('seed', 0))]
+        line = [sys.executable, str(tools / 'prepare_dataset.py'), data['kind'], '--root', data['root']]
+        if data['kind'] == 'instances':
+            return line + (['--sbd', data['sbd']] if data.get('sbd') else [])
+        return line + ['--profile', data['profile'], '--seed', str(data.get('seed', 0))]
     if stage.run == 'labels':
         return [sys.executable, str(tools / 'generate.py'), stage.config]
     if stage.run == 'trace':
