@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,32 @@ from PIL import Image
 TEMPORARY = '.tmp-'
 
 
-def write_atomic(path: str | Path, data: bytes, rank: int = 0) -> str:
+def write_atomic(path: str | Path, data: bytes | Iterable[bytes], rank: int = 0) -> str:
     """Write a file so that it is whole or absent, and return its SHA-256.
 
     A temporary file in the same folder is flushed and fsynced, then renamed over ``path``.
 
     Args:
         path: The file; its folder is made if need be.
-        data: The content.
+        data: The content, whole or in pieces.
         rank: Rank of the writing process group; a rank removes only its own leftovers.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}{TEMPORARY}{rank}-{os.getpid()}')
     try:
+        sha256 = hashlib.sha256()
         with open(temporary, 'wb') as stream:
-            stream.write(data)
+            for piece in [data] if isinstance(data, bytes) else data:
+                stream.write(piece)
+                sha256.update(piece)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return hashlib.sha256(data).hexdigest()
+    return sha256.hexdigest()
 
 
 def remove_leftovers(folder: str | Path, rank: int = 0) -> None:

@@ -10,8 +10,8 @@ from scipy.io import savemat
 
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.refinement import MaskProposals, Proposals
-from wsss_mm.refinement.run_lengths import decode_mask
 from wsss_mm.registry import TASK_UTILS
+from wsss_mm.run_lengths import decode_mask
 
 HEIGHT, WIDTH, COUNT = 11, 7, 5
 IMAGE = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

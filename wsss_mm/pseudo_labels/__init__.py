@@ -5,6 +5,7 @@ from wsss_mm.pseudo_labels.baselines import BoxFillLabels, GrabCutLabels
 from wsss_mm.pseudo_labels.class_map_labels import ClassMapLabels
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.imported_map_labels import ImportedMaps
+from wsss_mm.pseudo_labels.instance_labels import InstanceLabels, semantic_labels
 from wsss_mm.pseudo_labels.instances import IRNInstances
 from wsss_mm.pseudo_labels.irn_confident import IRNConfidentLabels
 from wsss_mm.pseudo_labels.irn_labels import IRNLabels
@@ -17,5 +18,6 @@ from wsss_mm.pseudo_labels.seed_cues import SeedCues
 from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
 __all__ = ['BANALabels', 'BoxFillLabels', 'ClassMapLabels', 'ExplainBoxes', 'GrabCutLabels', 'IRNConfidentLabels',
-           'IRNInstances', 'IRNLabels', 'ImportedMaps', 'LabelGenerator', 'PSAConfidentAreas', 'PSALabels',
-           'ProposalFiles', 'SavedMapLabels', 'SavedObjectMaps', 'SeedCues', 'SegmentorLabels']
+           'IRNInstances', 'IRNLabels', 'ImportedMaps', 'InstanceLabels', 'LabelGenerator', 'PSAConfidentAreas',
+           'PSALabels', 'ProposalFiles', 'SavedMapLabels', 'SavedObjectMaps', 'SeedCues', 'SegmentorLabels',
+           'semantic_labels']

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class LabelGenerator(ABC):
         """Hashes of what else decides the labels, by name; a run whose inputs have changed is refused by them."""
         return {}
 
-    def gather(self, root: Path, ids: Sequence[str]) -> dict[str, bytes]:
+    def gather(self, root: Path, ids: Sequence[str]) -> Mapping[str, bytes | Iterable[bytes]]:
         """Files of the whole run, made once when every image is labelled, such as one JSON of all instances.
 
         Args:
@@ -47,7 +47,7 @@ class LabelGenerator(ABC):
             ids: All image ids, sorted.
 
         Returns:
-            Content by path below ``root``.
+            Content by path below ``root``, whole or in pieces that are made as they are written.
         """
         return {}
 

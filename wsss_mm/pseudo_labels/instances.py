@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from wsss_mm.errors import ConfigError
 from wsss_mm.localization import best_class
 from wsss_mm.pseudo_labels.irn_labels import IRNLabels
 from wsss_mm.registry import TASK_UTILS
+from wsss_mm.run_lengths import mask_api, run_lengths
 from wsss_mm.structures import ImageSample, LabelResult
 
 
@@ -107,7 +106,7 @@ class IRNInstances(IRNLabels):
                  min_area: float = .01, instance_threshold: float = .25, image_suffix: str = '.jpg', **options: Any
                  ) -> None:
         super().__init__(map_dir, **options)
-        _mask_api()
+        mask_api()
         self.classes, self.moves, self.still = tuple(classes), moves, still
         self.min_area, self.instance_threshold, self.image_suffix = min_area, instance_threshold, image_suffix
 
@@ -162,20 +161,5 @@ class IRNInstances(IRNLabels):
             images=images, annotations=[{**a, 'id': i} for i, a in enumerate(annotations, 1)], categories=categories))}
 
 
-def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """COCO's run lengths of a ``(H, W)`` bool mask, ``counts`` as text."""
-    encoded = _mask_api().encode(np.asfortranarray(mask.astype(np.uint8)))
-    return dict(size=[int(side) for side in encoded['size']], counts=encoded['counts'].decode('ascii'))
-
-
 def _json(content: Any) -> bytes:
     return (json.dumps(content, sort_keys=True) + '\n').encode()
-
-
-def _mask_api() -> ModuleType:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ConfigError(f'instances need pycocotools, and it cannot be imported ({error})',
-                          fix='pip install pycocotools; labels without instances: wsss_mm.IRNLabels') from None
-    return mask

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from wsss_mm import files
 from wsss_mm.errors import ConfigError
 from wsss_mm.safe_loading import file_sha256
 
-Gather = Callable[[Path, Sequence[str]], dict[str, bytes]]
+Gather = Callable[[Path, Sequence[str]], Mapping[str, bytes | Iterable[bytes]]]
 
 
 class RunFolder:
@@ -92,8 +92,9 @@ class RunFolder:
             return False
         files.write_atomic(self.root / 'manifest.jsonl', b''.join(_line(done[i]) for i in ids), self.rank)
         self._remove_rank_files()
-        write_files(self.root, gather(self.root, ids), self.rank)
-        files.write_json(self.root / 'run.json', {**self.description, 'complete': True, 'images': len(ids)})
+        made = write_files(self.root, gather(self.root, ids), self.rank)
+        files.write_json(self.root / 'run.json', {**self.description, 'complete': True, 'images': len(ids),
+                                                  **({'files': made} if made else {})})
         return True
 
     def _take_over(self) -> None:
@@ -132,8 +133,8 @@ class RunFolder:
         return records
 
 
-def write_files(root: Path, result_files: dict[str, bytes], rank: int) -> dict[str, str]:
-    """Write an image's files atomically below ``root``; returns name → SHA-256."""
+def write_files(root: Path, result_files: Mapping[str, bytes | Iterable[bytes]], rank: int) -> dict[str, str]:
+    """Write files atomically below ``root``; returns name → SHA-256."""
     return {name: files.write_atomic(root / name, data, rank) for name, data in sorted(result_files.items())}
 
 

@@ -15,8 +15,8 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.files import read_json
 from wsss_mm.refinement.mat_files import read_mat
 from wsss_mm.refinement.proposals import Proposals, load_arrays
-from wsss_mm.refinement.run_lengths import decode_mask
 from wsss_mm.registry import TASK_UTILS
+from wsss_mm.run_lengths import decode_mask
 
 _SUFFIXES = dict(mcg=('.mat',), numpy=('.npz', '.npy'), coco=('.json', '.jsonl'))
 

@@ -1,12 +1,50 @@
-"""COCO's run-length encoding of masks, read without trusting it."""
+"""COCO's run-length encoding of masks: written, and read without trusting it."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from wsss_mm.errors import DataError
+from wsss_mm.errors import ConfigError, DataError
+
+
+def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
+    """COCO's run lengths of masks, ``counts`` as text, as JSON and mmdet want them.
+
+    Args:
+        masks: ``(N, H, W)`` bool.
+
+    Returns:
+        N of ``dict(size=[height, width], counts=…)``.
+
+    Raises:
+        ConfigError: pycocotools is not installed.
+    """
+    if not len(masks):
+        return []
+    encoded = mask_api().encode(np.asfortranarray(np.asarray(masks, bool).transpose(1, 2, 0), np.uint8))
+    return [dict(size=[int(side) for side in e['size']], counts=e['counts'].decode('ascii')) for e in encoded]
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """:func:`encode_masks` of one mask, ``(H, W)`` bool."""
+    return encode_masks(np.asarray(mask)[None])[0]
+
+
+def mask_api() -> ModuleType:
+    """``pycocotools.mask``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ConfigError(f'instances need pycocotools, and it cannot be imported ({error})',
+                          fix='pip install pycocotools; labels without instances: wsss_mm.IRNLabels') from None
+    return mask
 
 
 def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
