@@ -27,16 +27,14 @@ class InstanceLabelDataset(CocoDataset):
 
     Args:
         labels_made_by: Config of the stage that writes ``ann_file``; named in the error when it is missing.
-        prepared_by: Command that writes it where no stage does.
         kwargs: As of ``CocoDataset``.
 
     Raises:
         DataError: no such file, not a COCO file, or none of its categories is among the classes.
     """
 
-    def __init__(self, *args: Any, labels_made_by: str | None = None, prepared_by: str | None = None,
-                 **kwargs: Any) -> None:
-        self.labels_made_by, self.prepared_by = labels_made_by, prepared_by
+    def __init__(self, *args: Any, labels_made_by: str | None = None, **kwargs: Any) -> None:
+        self.labels_made_by = labels_made_by
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -58,7 +56,8 @@ class InstanceLabelDataset(CocoDataset):
         if self.labels_made_by is not None:
             return (f'run: python tools/generate.py {self.labels_made_by}\n'
                     '    (python tools/train.py with this config runs the whole chain)')
-        return self.prepared_by or 'correct ann_file in the config, or prepare the data (docs/data.md)'
+        return ('correct ann_file, or write it\n    python tools/prepare_dataset.py instances --root ROOT   (VOC\'s '
+                'layout)\n    python tools/prepare_dataset.py coco --year 2017 --root ROOT')
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """One image's info; ``mask_ignore`` goes with the instances that ``CocoDataset`` keeps."""
