@@ -7,6 +7,7 @@ Examples:
     python tools/prepare_dataset.py voc --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
     python tools/prepare_dataset.py instances --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
     python tools/prepare_dataset.py coco --root data/coco --year 2014
+    python tools/prepare_dataset.py coco --root data/coco --year 2017
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
 """
 
@@ -41,13 +42,14 @@ def parse_args() -> argparse.Namespace:
     instances.add_argument('--sbd', help='SBD as unpacked, for masks that VOC has not')
     instances.add_argument('--box-convention', default='exact', choices=['exact', 'official'],
                            help='exact covers the pixels of the XML file; official takes its numbers as they stand')
-    coco = commands.add_parser('coco', help='image tags and lists of COCO, 81-class masks from COCO-Stuff\'s pixelmaps')
-    coco.add_argument('--root', default='data/coco', help='holds annotations, train2014 and val2014')
-    coco.add_argument('--year', default='2014', choices=['2014'])
+    coco = commands.add_parser('coco', help='COCO 2014: image tags, lists, 81-class masks from COCO-Stuff\'s '
+                               'pixelmaps; COCO 2017: lists')
+    coco.add_argument('--root', default='data/coco', help='holds annotations, and train2014 and val2014 (or 2017)')
+    coco.add_argument('--year', default='2014', choices=['2014', '2017'])
     coco.add_argument('--stuff', help='pixelmaps of COCO-Stuff (default: <root>/stuffthingmaps)')
     coco.add_argument('--workers', type=int, help='processes (default: all cores)')
     check = commands.add_parser('check', help='check counts, sizes, class ids and boxes of a folder in VOC\'s layout, '
-                                'or the files of a prepared COCO')
+                                'or the files of a prepared COCO (2014, 2017)')
     check.add_argument('--root', required=True)
     return parser.parse_args()
 
@@ -104,15 +106,17 @@ def prepare_instances(args: argparse.Namespace) -> int:
 
 
 def prepare_coco(args: argparse.Namespace) -> int:
-    """Write tags and lists, convert the pixelmaps that are not yet converted, then check."""
+    """Write tags (2014) and lists, convert the pixelmaps (2014) that are not yet converted, then check."""
     from pathlib import Path
 
-    from wsss_mm.datasets.prepare_coco import convert_pixelmaps, write_lists
+    from wsss_mm.datasets.prepare_coco import convert_pixelmaps, write_lists, write_lists_2017
     from wsss_mm.progress import Progress
     root = Path(args.root)
-    for split, (images, empty) in write_lists(root).items():
+    for split, (images, empty) in (write_lists if args.year == '2014' else write_lists_2017)(root).items():
         print(f'{split}: {images} images, {empty} of them without any object: they stay in {split}.txt with empty tags'
-              + (', train_objects.txt is without them' if split == 'train' else ''))
+              + (f', {split}_objects.txt is without them' if split.startswith('train') else ''))
+    if args.year == '2017':
+        return check(args)
     progress = Progress(0, 'converting pixelmaps')
     convert_pixelmaps(root, args.stuff or root / 'stuffthingmaps', progress.show, args.workers)
     progress.finish()
@@ -123,9 +127,15 @@ def check(args: argparse.Namespace) -> int:
     """Print what a check finds; 1 where something is missing or wrong."""
     from pathlib import Path
 
-    from wsss_mm.datasets.prepare_coco import TAG_FILE, check_coco
+    from wsss_mm.datasets.prepare_coco import TAG_FILE, check_coco, check_coco17
     from wsss_mm.datasets.prepare_voc import check_voc
-    findings = (check_coco if (Path(args.root) / TAG_FILE).is_file() else check_voc)(args.root)
+    root = Path(args.root)
+    of_2017 = (root / 'annotations/instances_train2017.json').is_file()
+    # a folder may hold both years
+    checks = [f for f, there in ((check_coco, (root / TAG_FILE).is_file()), (check_coco17, of_2017)) if there]
+    if getattr(args, 'year', None) is not None:
+        checks = [check_coco17 if args.year == '2017' else check_coco]
+    findings = [finding for find in checks or [check_voc] for finding in find(root)]
     for finding in findings:
         print(f'- {finding}')
     print(f'{args.root}: ' + (f'{len(findings)} findings' if findings else 'complete, nothing wrong found'))

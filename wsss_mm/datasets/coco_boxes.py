@@ -199,9 +199,10 @@ class CocoBoxDataset(WeakSegDataset):
                 raise self._wrong(single[int(off.argmax())], 'lies partly outside the image',
                                   f'a box inside width {image["width"]}, height {image["height"]}',
                                   "correct the file, or set box_outside='clip' in the dataset")
-        whole = (clipped[:, 2:] > clipped[:, :2]).all(1)
-        self._without_area += [a['id'] for a, good in zip(single, whole, strict=True) if not good]
-        single = [a for a, good in zip(single, whole, strict=True) if good]
+        whole = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
+        if len(whole) < len(single):
+            self._without_area += [a['id'] for i, a in enumerate(single) if i not in whole]
+            single = [single[i] for i in whole]
         labels = [index[self._file.categories[a['category_id']]] for a in single]
         instances = [dict(bbox=box, bbox_label=label, ignore_flag=int(bool(a.get('difficult'))))
                      for box, label, a in zip(clipped[whole].astype(np.float32).tolist(), labels, single, strict=True)]

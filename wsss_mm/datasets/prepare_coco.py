@@ -1,6 +1,6 @@
-"""COCO 2014 with COCO-Stuff's pixelmaps: image tags, lists, 81-class masks, check.
+"""COCO 2014 with COCO-Stuff's pixelmaps: image tags, lists, 81-class masks, check. COCO 2017: lists, check.
 
-The result is what :class:`~wsss_mm.datasets.WeakCOCODataset` reads: ``image_tags.json``,
+The result of 2014 is what :class:`~wsss_mm.datasets.WeakCOCODataset` reads: ``image_tags.json``,
 ``ImageSets/Segmentation/{train,train_objects,val}.txt`` and ``SegmentationClass/<image id>.png``. Everything can be
 interrupted and taken up again.
 """
@@ -24,6 +24,7 @@ from wsss_mm.datasets.label_readers import IGNORED, read_id_list, read_label_map
 from wsss_mm.errors import DataError
 
 COCO_COUNTS = dict(train=82783, val=40504)
+COCO17_COUNTS = dict(train2017=118287, val2017=5000)
 _LISTS = 'ImageSets/Segmentation'
 _MASKS = 'SegmentationClass'
 _STUFF = range(92, 183)   # COCO-Stuff's category ids; 1…91 are things, of which 80 exist
@@ -43,7 +44,7 @@ _TABLE = _mask_table()
 
 
 def read_instances(path: str | Path) -> dict[str, list[str]]:
-    """Tags of the images of ``instances_<split>2014.json``.
+    """Tags of the images of ``instances_<split><year>.json``.
 
     A class is present if it has any annotation, crowds included. Outlines are dropped while the file is parsed, which
     keeps the memory near the size of the file.
@@ -57,6 +58,8 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
     Raises:
         DataError: missing, not such a file, or other categories than COCO's 80.
     """
+    year = '2017' if Path(path).stem.endswith('2017') else '2014'
+    fix = f'they are in annotations_trainval{year}.zip; unpack it in the data folder'
     try:
         with open(path, encoding='utf-8') as stream:
             found = json.load(stream, object_hook=_short)
@@ -66,16 +69,14 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
         for image, category in found['annotations']:
             present[image].add(category)
     except FileNotFoundError:
-        raise DataError('the COCO instances are not there', file=path,
-                        fix='they are in annotations_trainval2014.zip; unpack it in the data folder') from None
+        raise DataError('the COCO instances are not there', file=path, fix=fix) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f'not readable as COCO instances ({type(error).__name__}: {error})', file=path,
-                        expected='instances_train2014.json or instances_val2014.json',
-                        fix='they are in annotations_trainval2014.zip; unpack it in the data folder') from None
+                        expected=f'instances_train{year}.json or instances_val{year}.json', fix=fix) from None
     if names != CATEGORIES:
         other = sorted(f'{i} {n}' for i, n in set(names.items()) ^ set(CATEGORIES.items()))
         raise DataError(f'other categories than COCO\'s 80: {", ".join(other[:_SHOWN])} …', file=path,
-                        expected='the ids and names of COCO 2014')
+                        expected=f'the ids and names of COCO {year}')
     tags = {stem: [CATEGORIES[c] for c in sorted(present[number])] for number, stem in stems.items()}
     return dict(sorted(tags.items()))
 
@@ -224,4 +225,55 @@ def check_coco(root: str | Path, expected: Mapping[str, int] | None = None) -> l
             if absent:
                 findings.append(f'{root / name}: {len(absent)} of {len(ids)} images of {split} are not there, as '
                                 + ', '.join(absent[:_SHOWN]))
+    return findings
+
+
+def write_lists_2017(root: str | Path) -> dict[str, tuple[int, int]]:
+    """Write the id lists ``train2017``, ``train2017_objects`` (images with any object) and ``val2017``.
+
+    COCO 2017's own files are read as they are, by :class:`~wsss_mm.datasets.CocoBoxDataset` and by MMDetection.
+
+    Returns:
+        ``(images, images without any object)`` of each split.
+
+    Raises:
+        DataError: as of :func:`read_instances`.
+    """
+    root, counts = Path(root), {}
+    for split in COCO17_COUNTS:
+        tags = read_instances(root / f'annotations/instances_{split}.json')
+        lists = {split: list(tags)}
+        if split.startswith('train'):
+            lists[f'{split}_objects'] = [image_id for image_id, names in tags.items() if names]
+        for name, ids in lists.items():
+            files.write_atomic(root / f'{_LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
+        counts[split] = len(tags), sum(not names for names in tags.values())
+    return counts
+
+
+def check_coco17(root: str | Path, expected: Mapping[str, int] | None = None) -> list[str]:
+    """Look for every image of COCO 2017, by the lists of :func:`write_lists_2017`.
+
+    Args:
+        root: The data folder.
+        expected: Number of ids per split, by default COCO's.
+
+    Returns:
+        What is missing or wrong, one sentence each; empty if all is well.
+    """
+    root, findings = Path(root), []
+    for split, count in (expected or COCO17_COUNTS).items():
+        try:
+            ids = read_id_list(root / f'{_LISTS}/{split}.txt')
+        except DataError as error:
+            findings.append(f'{error.file}: {error.problem}: python tools/prepare_dataset.py coco --year 2017 --root '
+                            f'{root}')
+            continue
+        if len(ids) != count:
+            findings.append(f'{root / _LISTS / split}.txt: holds {len(ids)} ids, expected {count}')
+        there = {path.stem for path in (root / split).glob('*.jpg')}
+        absent = [image_id for image_id in ids if image_id not in there]
+        if absent:
+            findings.append(f'{root / split}: {len(absent)} of {len(ids)} images are not there, as '
+                            + ', '.join(absent[:_SHOWN]))
     return findings

@@ -27,7 +27,7 @@ _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'pa
 _TRACE_FIELDS = {'out', 'images', 'split', 'name', 'title', 'variant'}
 # What a data folder holds once it is complete.
 _MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets',
-                coco17='annotations', instances='annotations/prepared.json')
+                coco17='train2017', instances='annotations/prepared.json')
 # Data that nobody draws: what is said where they are missing, and what should be there.
 _FETCHED = dict(
     voc=('PASCAL VOC 2012 is not there',

@@ -45,8 +45,9 @@ class LoadWeakLabels(BaseTransform):
     """Turn a data info's weak labels into image tags and, where there are any, boxes and the definite background.
 
     Sets ``gt_label`` (C,) float32 multi-hot tags of the whole image; with boxes also ``gt_bboxes`` (K, 4) float32,
-    ``gt_bboxes_labels`` (K,) int64 class indices and ``gt_bg_mask`` (H, W) uint8 in ``seg_fields``. An image whose
-    info names its ``supervision`` gets boxes if that is ``'boxes'`` and no other way.
+    ``gt_bboxes_labels`` (K,) int64 class indices and ``gt_bg_mask`` (H, W) uint8 in ``seg_fields``, 0 in the boxes and
+    in those of ``crowds``. An image whose info names its ``supervision`` gets boxes if that is ``'boxes'`` and no other
+    way.
 
     Args:
         boxes: False leaves boxes and background out even where the dataset reads annotations: methods that learn
@@ -87,7 +88,10 @@ class LoadWeakLabels(BaseTransform):
         boxes = np.array([i['bbox'] for i in instances], np.float32).reshape(-1, 4)
         results['gt_bboxes'] = boxes
         results['gt_bboxes_labels'] = np.array([i['bbox_label'] for i in instances], np.int64)
-        results['gt_bg_mask'] = background_mask(boxes, size)
+        # what a crowd covers has no box of its own, but is no background either
+        crowds = np.array([c['bbox'] for c in results.get('crowds', ())], np.float32).reshape(-1, 4)
+        crowds[:, 2:] += crowds[:, :2]
+        results['gt_bg_mask'] = background_mask(np.concatenate([boxes, crowds]), size)
         results['seg_fields'].append('gt_bg_mask')
 
     def __repr__(self) -> str:
