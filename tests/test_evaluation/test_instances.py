@@ -108,7 +108,9 @@ def _cut(path: str) -> None:
     (lambda m: m['annotations'][0].update(category_id=2), 'annotation 11 is of image a and category 2'),
     (lambda m: m['categories'][0].update(name='cow'), 'categories cow, which the truth has not'),
     (lambda m: m['annotations'][0].pop('segmentation'), 'no mask in `segmentation` of the entry 11'),
-    (lambda m: m['annotations'][0].update(segmentation=rle(slice(1), slice(1), (30, 20))), r'a mask of \[30, 20\]'),
+    (lambda m: m['annotations'][0].update(segmentation=rle(slice(1), slice(1), (30, 20))),
+     r'mask of the size \[30, 20\].* of the entry 11'),
+    (lambda m: m['annotations'][0]['segmentation'].update(counts='PPPP'), 'in `segmentation` of the entry 11'),
     (lambda m: m['annotations'].append(m['annotations'][0]), 'annotation id 11 is there twice'),
     (lambda m: m.pop('images'), 'not a COCO file'),
 ])

@@ -5,27 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from types import ModuleType
 from typing import Any
 
-from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.errors import DataError
+from wsss_mm.run_lengths import decode_mask, mask_api
 
 SIZES = (32., 96.)                       # sides that part COCO's small, medium and large objects
 SIZE_NAMES = ('small', 'medium', 'large')
-
-
-def mask_api() -> ModuleType:
-    """``pycocotools.mask``.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ConfigError(f'scores of instances need pycocotools, and it cannot be imported ({error})',
-                          fix='pip install pycocotools') from None
-    return mask
 
 
 def read_coco(path: str | Path) -> Any:
@@ -138,26 +124,26 @@ def choose_images(truth: Mapping[str, Any], ids: Sequence[str] | None, path: str
 
 def run_lengths_of(annotation: Mapping[str, Any], image: Mapping[str, Any], path: str | Path,
                    field: str = 'segmentation') -> dict[str, Any]:
-    """Run lengths of an annotation's mask, given as polygons or as run lengths, packed or not.
+    """Run lengths of an annotation's mask, given as polygons or as run lengths, compressed or not.
 
     Raises:
         DataError: no mask, one of another size than the image, or one that cannot be read.
     """
-    api, given = mask_api(), annotation.get(field)
     require(image, ('height', 'width'), path)
-    size = [image['height'], image['width']]
+    api, given, size = mask_api(), annotation.get(field), (image['height'], image['width'])
     problem = 'no mask'
-    if isinstance(given, dict) and list(given.get('size', ())) != size:
-        problem = f'a mask of {given.get("size")} (height, width)'
-    elif given:
-        try:
-            if isinstance(given, list):
-                return api.merge(api.frPyObjects(given, *size))
+    try:
+        if isinstance(given, dict):
+            decode_mask(given, *size)   # pycocotools reads on past the end of broken ones
             return given if isinstance(given['counts'], (str, bytes)) else api.frPyObjects(given, *size)
-        except Exception as error:   # pycocotools raises whatever comes
-            problem = f'a mask that cannot be read ({error})'
+        if given:
+            return api.merge(api.frPyObjects(given, *size))
+    except DataError as error:
+        problem = error.problem
+    except Exception as error:   # pycocotools raises whatever comes
+        problem = f'polygons that cannot be read ({error})'
     raise DataError(f'{problem} in `{field}` of {_short(annotation)}', file=path,
-                    expected=f'polygons or run lengths of {size} (height, width)')
+                    expected=f'polygons or run lengths of {list(size)} (height, width)')
 
 
 def size_of(area: float, sizes: Sequence[float] = SIZES) -> str:

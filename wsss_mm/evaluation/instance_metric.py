@@ -12,9 +12,10 @@ from mmengine.evaluator import BaseMetric
 from wsss_mm import files
 from wsss_mm.errors import ConfigError
 from wsss_mm.evaluation import coco_files
-from wsss_mm.evaluation.coco_files import SIZES, mask_api
+from wsss_mm.evaluation.coco_files import SIZES
 from wsss_mm.evaluation.instance_ap import IOU_THRS, score_results
 from wsss_mm.registry import METRICS
+from wsss_mm.run_lengths import encode_masks, mask_api
 
 
 @METRICS.register_module()
@@ -86,8 +87,7 @@ class InstanceMetric(BaseMetric):
 def _run_lengths(masks: Any) -> list[dict[str, Any]]:
     """Run lengths with ``counts`` as text, of bool masks ``(N, H, W)`` or of run lengths."""
     if hasattr(masks, 'cpu'):
-        stack = np.asfortranarray(masks.detach().cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
-        masks = mask_api().encode(stack) if stack.shape[2] else []
+        return encode_masks(masks.detach().cpu().numpy())
     return [dict(size=[int(s) for s in m['size']],
                  counts=m['counts'].decode('ascii') if isinstance(m['counts'], bytes) else m['counts'])
             for m in masks]

@@ -13,8 +13,9 @@ import numpy as np
 from wsss_mm import __version__
 from wsss_mm.errors import DataError
 from wsss_mm.evaluation import coco_files
-from wsss_mm.evaluation.coco_files import SIZE_NAMES, SIZES, mask_api, run_lengths_of
+from wsss_mm.evaluation.coco_files import SIZE_NAMES, SIZES, run_lengths_of
 from wsss_mm.evaluation.protocol import describe_run
+from wsss_mm.run_lengths import mask_api
 
 MISSING = 'missing'
 
