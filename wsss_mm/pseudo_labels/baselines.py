@@ -64,19 +64,43 @@ class GrabCutLabels(_BoxLabels):
         self.iterations, self.min_share = iterations, min_share
 
     def _object(self, sample: ImageSample, box: np.ndarray, number: int, notes: list[str]) -> np.ndarray:
-        x1, y1, x2, y2 = (int(v) for v in box)
-        area = (y2 - y1) * (x2 - x1)
-        filled = np.ones((y2 - y1, x2 - x1), bool)
-        if min(area, sample.height * sample.width - area) < _GAUSSIANS:
-            notes.append(f'box {number} filled: too few pixels inside or outside it for GrabCut')
-            return filled
-        # The seed depends on the image alone, so a box's result depends on neither order nor other boxes.
-        cv2.setRNGSeed(zlib.crc32(sample.image_id.encode()) & 0x7fffffff)
-        mask = np.zeros(sample.image.shape[:2], np.uint8)
-        cv2.grabCut(np.ascontiguousarray(sample.image[..., ::-1]), mask, (x1, y1, x2 - x1, y2 - y1),
-                    np.zeros((1, 65)), np.zeros((1, 65)), self.iterations, cv2.GC_INIT_WITH_RECT)
-        found = mask[y1:y2, x1:x2] == cv2.GC_PR_FGD
-        if found.sum() < self.min_share * area:
-            notes.append(f'box {number} filled: GrabCut found {found.sum() / area:.1%} of it')
-            return filled
+        found, problem = cut_object(sample.image, box, sample.image_id, self.iterations, self.min_share)
+        if problem:
+            notes.append(f'box {number} filled: {problem}')
         return found
+
+
+def cut_object(image: np.ndarray, box: np.ndarray, image_id: str, iterations: int = 5, min_share: float = .05,
+               context: float | None = None) -> tuple[np.ndarray, str]:
+    """GrabCut of the object in one box.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        box: ``(4,)`` whole pixels, ``x1, y1, x2, y2``, half-open, inside the image.
+        image_id: It seeds GrabCut's draws.
+        iterations, min_share: As of :class:`GrabCutLabels`.
+        context: What the background is learnt from: a margin of so much of the box's sides around it, at least a
+            pixel; None: all of the image outside the box.
+
+    Returns:
+        Bool mask of the box's size, and why it is the filled box, or ''.
+    """
+    x1, y1, x2, y2 = (int(v) for v in box)
+    area = (y2 - y1) * (x2 - x1)
+    filled = np.ones((y2 - y1, x2 - x1), bool)
+    if context is not None:
+        reach = [max(1, round(context * side)) for side in (x2 - x1, y2 - y1)]
+        left, top = max(x1 - reach[0], 0), max(y1 - reach[1], 0)
+        image = image[top:y2 + reach[1], left:x2 + reach[0]]
+        x1, y1, x2, y2 = x1 - left, y1 - top, x2 - left, y2 - top
+    if min(area, image.shape[0] * image.shape[1] - area) < _GAUSSIANS:
+        return filled, 'too few pixels inside or outside it for GrabCut'
+    # The seed depends on the image alone, so a box's result depends on neither order nor other boxes.
+    cv2.setRNGSeed(zlib.crc32(image_id.encode()) & 0x7fffffff)
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.grabCut(np.ascontiguousarray(image[..., ::-1]), mask, (x1, y1, x2 - x1, y2 - y1), np.zeros((1, 65)),
+                np.zeros((1, 65)), iterations, cv2.GC_INIT_WITH_RECT)
+    found = mask[y1:y2, x1:x2] == cv2.GC_PR_FGD
+    if found.sum() < min_share * area:
+        return filled, f'GrabCut found {found.sum() / area:.1%} of it'
+    return found, ''
