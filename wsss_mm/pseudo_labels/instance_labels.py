@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsss_mm.datasets.coco_boxes import read_coco_boxes
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.files import read_json
 from wsss_mm.localization import pixel_boxes
 from wsss_mm.pseudo_labels.generator import LabelGenerator
-from wsss_mm.refinement.box_prior import box_prior_masks, inner_boxes
+from wsss_mm.refinement.box_prior import fallback_masks
 from wsss_mm.refinement.proposal_rule import refine_pairs
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.run_lengths import decode_mask, encode_masks, mask_api
@@ -130,10 +130,10 @@ class InstanceLabels(LabelGenerator):
         valid = valid_boxes(found.boxes, sample.height, sample.width)
         notes = [f'annotation {i} left out: less than a pixel of its box lies in the image' for i in found.ids[~valid]]
         boxes, labels = found.boxes[valid], found.labels[valid]
-        masks, statuses = self._fill(sample, found.masks[valid], boxes, [found.statuses[i] for i in
-                                                                         np.flatnonzero(valid)])
-        notes += [f'annotation {i}: {status}' for i, old, status in zip(
-            found.ids[valid], np.array(found.statuses, object)[valid], statuses, strict=True) if status != old]
+        given = [status for status, good in zip(found.statuses, valid.tolist(), strict=True) if good]
+        masks, statuses = self._fill(sample, found.masks[valid], boxes, given)
+        notes += [f'annotation {i}: {new}' for i, old, new in zip(found.ids[valid], given, statuses, strict=True)
+                  if new != old]
         refined = self._refine(sample, masks, boxes)
         content = dict(
             image=dict(file_name=sample.image_id + self.image_suffix, height=sample.height, width=sample.width,
@@ -148,15 +148,15 @@ class InstanceLabels(LabelGenerator):
     def _fill(self, sample: ImageSample, masks: np.ndarray, boxes: np.ndarray, statuses: list[str]
               ) -> tuple[np.ndarray, list[str]]:
         """Masks without an object's pixel by the CRF of the box, then by the inner box."""
-        empty = np.flatnonzero(~(masks == 1).any((1, 2)))
+        empty = np.flatnonzero(~np.any(masks == 1, axis=(1, 2)))
         if not len(empty):
             return masks, statuses
         masks, statuses = masks.copy(), list(statuses)
         pixels = pixel_boxes(torch.from_numpy(boxes[empty]), sample.height, sample.width).numpy()
-        objects, accepted = box_prior_masks(self.crf.prepare(sample.image), pixels, (sample.height, sample.width))
-        masks[empty] = np.where(accepted[:, None, None], objects, inner_boxes(pixels, (sample.height, sample.width)))
-        for i, good in zip(empty, accepted, strict=True):
-            statuses[i] = 'box_prior' if good else 'box_inner'
+        size = (sample.height, sample.width)
+        masks[empty], found = fallback_masks(self.crf.prepare(sample.image), pixels, size)
+        for i, status in zip(empty.tolist(), found, strict=True):
+            statuses[i] = status
         return masks, statuses
 
     def _refine(self, sample: ImageSample, masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -171,9 +171,9 @@ class InstanceLabels(LabelGenerator):
     def _annotations(self, sample: ImageSample, found: ObjectMasks, kept: np.ndarray, masks: np.ndarray,
                      statuses: list[str]) -> list[dict[str, Any]]:
         """The COCO annotations of the objects ``kept``, with ``masks`` of these."""
-        ignored = (masks == 2).any((1, 2))
-        objects, areas = encode_masks(masks == 1), (masks == 1).sum((1, 2))
-        regions = iter(encode_masks(masks[ignored] == 2))
+        ignored: list[bool] = np.any(masks == 2, axis=(1, 2)).tolist()
+        objects, areas = encode_masks(masks == 1), np.count_nonzero(masks == 1, axis=(1, 2)).tolist()
+        regions = iter(encode_masks(masks[np.array(ignored, bool)] == 2))
         made = []
         for n, i in enumerate(kept):
             x1, y1, x2, y2 = (round(float(v), 3) for v in found.boxes[i])
@@ -185,7 +185,7 @@ class InstanceLabels(LabelGenerator):
                 own['score'] = round(float(found.scores[i]), 6)
             if ignored[n]:
                 own['ignore_region'] = next(regions)
-            made.append({**(found.details[i] if found.details else {}), **own, 'area': int(areas[n]), 'iscrowd': 0,
+            made.append({**(found.details[i] if found.details else {}), **own, 'area': areas[n], 'iscrowd': 0,
                          'segmentation': objects[n], 'status': statuses[n]})
         return made
 
@@ -228,17 +228,16 @@ class InstanceLabels(LabelGenerator):
         images: dict[str, dict] = {}
         categories = [dict(id=i, name=name) for i, name in enumerate(self.classes, 1)]
         for number, path in enumerate(self.ann_files):
-            found = read_json(path)
-            if not isinstance(found, dict) or not {'images', 'categories'} <= found.keys():
-                raise DataError('not a COCO file', file=path, expected='"images", "annotations" and "categories"')
-            if number and found['categories'] != categories:
-                raise DataError('other categories than the first file', file=path, expected=f'those of '
-                                f'{self.ann_files[0]}')
-            categories = found['categories']
-            for image in found['images']:
-                if images.setdefault(Path(image['file_name']).stem, image) != image:
-                    raise DataError(f'two images are called {Path(image["file_name"]).stem!r}', file=path,
-                                    expected='file names that differ')
+            found = read_coco_boxes(path)
+            named = [dict(id=i, name=name) for i, name in found.categories.items()]
+            if number and named != categories:
+                raise DataError('other categories than the first file', file=path,
+                                expected=f'those of {self.ann_files[0]}')
+            categories = named
+            for image in found.images:
+                stem = Path(image['file_name']).stem
+                if images.setdefault(stem, image) != image:
+                    raise DataError(f'two images are called {stem!r}', file=path, expected='file names that differ')
         return images, categories
 
 

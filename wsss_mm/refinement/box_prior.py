@@ -43,6 +43,25 @@ def box_prior_masks(crf: PreparedCRF, boxes: np.ndarray, size: tuple[int, int], 
     return masks, accepted
 
 
+def fallback_masks(crf: PreparedCRF, boxes: np.ndarray, size: tuple[int, int], priors: Sequence[float] = PRIORS,
+                   cut: float = CUT, enough: float = ENOUGH) -> tuple[np.ndarray, list[str]]:
+    """Masks of objects of which nothing but the box is known: :func:`box_prior_masks`, else :func:`inner_boxes`.
+
+    The published code leaves an object without a mask where no prior is enough, and gives the image's later objects
+    the masks of others.
+
+    Args:
+        crf, boxes, size, priors, cut, enough: As of :func:`box_prior_masks`.
+
+    Returns:
+        ``(N, H, W)`` uint8: 0 background, 1 object, at least a pixel, 2 ignored; and N of ``'box_prior'`` and
+        ``'box_inner'``.
+    """
+    masks, accepted = box_prior_masks(crf, boxes, size, priors, cut, enough)
+    chosen = np.where(accepted[:, None, None], masks, inner_boxes(boxes, size)).astype(np.uint8)
+    return chosen, ['box_prior' if good else 'box_inner' for good in accepted.tolist()]
+
+
 def inner_boxes(boxes: np.ndarray, size: tuple[int, int], part: float = .6) -> np.ndarray:
     """The inner part of each box as its object, the rest of the box ignored.
 
