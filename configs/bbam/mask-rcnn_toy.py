@@ -39,7 +39,7 @@ model = dict(
             out_channels=64, featmap_strides=[4, 8], finest_scale=24),
         mask_head=dict(
             type='wsss_mm.IgnoreFCNMaskHead', grow='neighbour', grow_threshold=.9, balanced=True, num_convs=2,
-            in_channels=64, conv_out_channels=64, num_classes=6,
+            in_channels=64, conv_out_channels=32, num_classes=6,
             loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.))),
     train_cfg=dict(
         rpn=dict(
