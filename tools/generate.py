@@ -7,10 +7,12 @@ Examples:
     python tools/generate.py configs/bap/classifier_toy.py
     python tools/generate.py configs/bap/classifier_voc.py --checkpoint my_classifier.pth --device cuda --num-workers 8
     python tools/generate.py configs/bap/classifier_voc.py --shard 0/2
+    python tools/generate.py configs/bap/classifier_voc.py --verify
 """
 
 import argparse
 import sys
+from typing import Any
 
 import _common
 
@@ -24,6 +26,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='auto', help='where the network runs: auto, cpu, cuda, cuda:1')
     parser.add_argument('--num-workers', type=int, help='processes for maps, CRF and files')
     parser.add_argument('--shard', default='0/1', metavar='R/N', help='label every N-th image, from the R-th on')
+    parser.add_argument('--verify', action='store_true', help='make nothing; check every file that was made, list what '
+                        'is wrong and end with 1 if anything is')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
 
@@ -42,6 +46,8 @@ def main() -> int:
         cfg.pseudo_labels.out_dir = args.out_dir
     if cfg.get('pseudo_labels') and args.num_workers is not None:
         cfg.pseudo_labels.num_workers = args.num_workers
+    if args.verify:
+        return verify(cfg)
     try:
         rank, world_size = (int(v) for v in args.shard.split('/'))
         if not 0 <= rank < world_size:
@@ -60,6 +66,14 @@ def main() -> int:
     print(f'labels: {run.folder.root} ({", ".join(run.generator.outputs)}), {result["labelled"]} new, '
           f'{result["skipped"]} kept' + ('' if result['complete'] else '; other shards are still missing'))
     return 0
+
+
+def verify(cfg: Any) -> int:
+    from wsss_mm.pseudo_labels.verify import verify_run
+    checked, problems = verify_run(cfg)
+    print('\n'.join(problems), end='\n' if problems else '')
+    print(f'{cfg.pseudo_labels.out_dir}: {checked} files checked, {len(problems) or "no"} problems')
+    return 1 if problems else 0
 
 
 if __name__ == '__main__':

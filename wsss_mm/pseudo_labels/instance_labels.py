@@ -166,7 +166,7 @@ class InstanceLabels(LabelGenerator):
         sure, possible = refine_pairs(masks == 1, masks > 0, boxes, self.proposals(sample.image_id, sample.image),
                                       self.proposal_rule == 'official')
         refined = np.where(sure, 1, np.where(possible, 2, 0)).astype(np.uint8)
-        return np.where(sure.any((1, 2))[:, None, None], refined, masks)
+        return np.where(np.any(sure, axis=(1, 2), keepdims=True), refined, masks)
 
     def _annotations(self, sample: ImageSample, found: ObjectMasks, kept: np.ndarray, masks: np.ndarray,
                      statuses: list[str]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ class RunFolder:
             files.write_json(self.root / 'run.json', {**description, 'complete': False})
         # A killed run may have cut its last line short: write back the whole ones before adding more.
         alone = world_size == 1
-        own = self._done.values() if alone else [r for r in self._read(self._own) if self._done.get(r['id']) == r]
+        own = self._done.values() if alone else [r for r in read_manifest(self._own) if self._done.get(r['id']) == r]
         files.write_atomic(self._own, b''.join(map(_line, own)), rank)
         if alone:
             self._take_over()
@@ -81,7 +81,7 @@ class RunFolder:
             Whether the whole run is complete.
         """
         self._stream.close()
-        done = {r['id']: r for path in self._manifests() for r in self._read(path)}
+        done = {r['id']: r for path in self._manifests() for r in read_manifest(path)}
         ids = sorted(ids)
         complete = all(i in done for i in ids)
         if failures:
@@ -111,26 +111,27 @@ class RunFolder:
         return sorted(self.root.glob('manifest*.jsonl'))
 
     def _verified(self) -> dict[str, dict]:
-        records = {r['id']: r for path in self._manifests() for r in self._read(path)}
+        records = {r['id']: r for path in self._manifests() for r in read_manifest(path)}
         return {i: r for i, r in records.items() if all(self._intact(n, h) for n, h in r['files'].items())}
 
     def _intact(self, name: str, sha256: str) -> bool:
         path = self.root / name
         return path.is_file() and file_sha256(path) == sha256
 
-    @staticmethod
-    def _read(path: Path) -> list[dict]:
+
+def read_manifest(path: Path) -> list[dict]:
+    """A manifest's records (``id``, ``files`` with their SHA-256, ``notes``); none where there is no file."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:   # also: another rank has just joined it
+        return []
+    records = []
+    for line in lines:
         try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError:   # also: another rank has just joined it
-            return []
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:   # the line that a killed run was writing
-                continue
-        return records
+            records.append(json.loads(line))
+        except json.JSONDecodeError:   # the line that a killed run was writing
+            continue
+    return records
 
 
 def write_files(root: Path, result_files: Mapping[str, bytes | Iterable[bytes]], rank: int) -> dict[str, str]:
