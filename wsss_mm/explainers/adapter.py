@@ -61,7 +61,8 @@ def check_detector(model: Any) -> None:
     for head in heads:
         if not isinstance(head, BBoxHead):
             refuse(f'a {type(head).__name__}')
-        if head.with_reg and not isinstance(head.bbox_coder, DeltaXYWHBBoxCoder):
+        # SABL's head is one of these, but has no offsets
+        if getattr(head, 'with_reg', True) and not isinstance(head.bbox_coder, DeltaXYWHBBoxCoder):
             refuse(f'a head whose boxes are coded by {type(head.bbox_coder).__name__}')
         if own is CascadeRoIHead and not head.with_reg:
             refuse('a cascade without offsets')
@@ -110,18 +111,20 @@ class DetectorAdapter:
             and self.model.with_neck and type(self.model.neck) is FPN \
             and max(x.num_inputs for x in self.extractors) <= len(self.model.neck.lateral_convs)
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            before = self.features(example)
-            folded = fuse_conv_bn(copy.deepcopy(self.model)).to(memory_format=torch.channels_last)
-            self._use(folded)
+            unfolded, before = self.model, self.features(example)
+            # folding makes new parameters, which need gradients
+            self._use(fuse_conv_bn(copy.deepcopy(self.model)).requires_grad_(False).to(
+                memory_format=torch.channels_last))
             if not all(map(_close, before, self.features(example))):
-                self._use(copy.deepcopy(self.model).to(memory_format=torch.channels_last))
+                self._use(unfolded.to(memory_format=torch.channels_last))
             self._check_ways(example, static, lazy)
 
     def _use(self, model: Any) -> None:
         self.model = model
         roi_head = model.roi_head
         self.heads: list[Any] = list(roi_head.bbox_head) if self.cascade else [roi_head.bbox_head]
-        self.extractors: list[Any] = list(roi_head.bbox_roi_extractor) if self.cascade else [roi_head.bbox_roi_extractor]
+        extractors = roi_head.bbox_roi_extractor
+        self.extractors: list[Any] = list(extractors) if self.cascade else [extractors]
 
     def _check_ways(self, example: Tensor, static: bool, lazy: bool) -> None:
         height, width = example.shape[2:]
