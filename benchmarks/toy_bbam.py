@@ -31,7 +31,8 @@ BASELINES = {
     'box fill': 'box_baselines/instances_fill_toy', 'inner box': 'box_baselines/instances_inner_toy',
     'GrabCut': 'box_baselines/instances_grabcut_toy', 'box + CRF': 'box_baselines/instances_crf_toy',
     'best proposal': 'box_baselines/instances_proposals_toy'}
-GRADIENTS = {'Grad-CAM': 'wsss_mm.RoIGradCAM', 'SimpleGrad': 'wsss_mm.RoISimpleGrad'}
+GRADIENTS = {'Grad-CAM': dict(type='wsss_mm.RoIGradCAM'), 'SimpleGrad': dict(type='wsss_mm.RoISimpleGrad'),
+             'SmoothGrad': dict(type='wsss_mm.RoISimpleGrad', samples=8)}
 NOISE = ('-20', '-10', '0', '+10', '+20', 'random 20')
 DETECTOR, MASKS, MASK_RCNN = (f'configs/bbam/{n}_toy.py' for n in ('faster-rcnn', 'masks', 'mask-rcnn'))
 DEEPLAB = 'configs/bbam/deeplabv2_toy.py'
@@ -43,8 +44,8 @@ class World:
     def __init__(self, number: int, images: int | None) -> None:
         choose_world(number, 'boxes')
         self.number, self.images = number, images
-        self.own, self.data = ROOT / f'work_dirs/bbam_benchmark/world{number}', ROOT / f'data/toy_voc/boxes_world{number}'
-        self.log = self.own / 'log.txt'
+        self.own = ROOT / f'work_dirs/bbam_benchmark/world{number}'
+        self.data, self.log = ROOT / f'data/toy_voc/boxes_world{number}', self.own / 'log.txt'
         self.boxes, self.truth = (self.data / f'annotations/{n}_train.json' for n in ('boxes', 'instances'))
         self.own.mkdir(parents=True, exist_ok=True)
         from wsss_mm.engine.stages import load_config
@@ -190,9 +191,9 @@ def part_masks(world: World) -> dict[str, Any]:
     for name, config in BASELINES.items():
         cfg = world.stage('labels', f'configs/{config}.py')
         found['masks'][name] = world.score_masks(Path(cfg.pseudo_labels.out_dir))
-    for name, kind in GRADIENTS.items():
+    for name, settings in GRADIENTS.items():
         maps = world.generate(DETECTOR, world.own / f'{slug(name)}/maps',
-                              *explainer_options(_delete_=True, type=kind, scale=None, stride=list(world.stride)))
+                              *explainer_options(_delete_=True, scale=None, stride=list(world.stride), **settings))
         found['maps'][name] = world.score_maps(maps)
         found['masks'][name] = world.score_masks(world.masks(maps, world.own / f'{slug(name)}/masks'))
     found['maps']['BBAM'] = world.score_maps(world.bbam[0])
@@ -235,7 +236,7 @@ def part_training(world: World) -> dict[str, Any]:
     for name, labels in (('box fill', f'{fill}/labels'), ('BBAM + proposals', proposal_masks(world) / 'labels'),
                          ('true masks', world.data / 'SegmentationClass')):
         out = world.train(DEEPLAB, world.own / f'deeplabv2_{slug(name)}',
-                          f'train_dataloader.dataset.label_dirs.seg_map={labels}')
+                          *(f'train_dataloader.dataset.label_dirs.{key}={labels}' for key in ('seg_map', 'seg_map_ret')))
         found['segmentors'][name] = last_val(out)
     return found
 
