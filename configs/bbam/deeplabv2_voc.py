@@ -1,6 +1,6 @@
 # BBAM's semantic branch on PASCAL VOC 2012: DeepLab-V2 (ResNet-101) on the label maps of its masks. Settings of the
-# published training: crop 321, batch 5 with 2 steps accumulated, learning rate 2.5e-4, 20,000 iterations, ImageNet weights,
-# a CRF in the test. Not here: its training at three scales, joined by their maximum.
+# published training: crop 321, batch 5 with 2 steps accumulated, learning rate 2.5e-4, 20,000 iterations, ImageNet
+# weights, a CRF in the test. Not here: its training at three scales, joined by their maximum.
 _base_ = '../cam/deeplabv2_voc.py'
 labels = 'work_dirs/voc/bbam/masks/labels'
 prerequisites = [{{_base_.voc_data}}, dict(run='labels', config='configs/bbam/masks_voc.py')]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.structures.mask import BitmapMasks
 from pycocotools import mask as coco_masks
@@ -15,6 +17,18 @@ from wsss_mm.errors import DataError
 from wsss_mm.registry import DATASETS, TRANSFORMS
 
 OBJECT, IGNORED = 1, 2
+
+
+class _InOrder(COCO):
+    """mmdet numbers classes by the file's order of categories and names them by that of the data set's classes."""
+
+    def get_cat_ids(self, cat_names: Sequence[str] = (), sup_names: Sequence[str] = (), cat_ids: Sequence[int] = ()
+                    ) -> list[int]:
+        found = super().get_cat_ids(list(cat_names), list(sup_names), list(cat_ids))
+        names = [self.cats[number]['name'] for number in found]
+        if cat_names and names != list(cat_names):
+            raise ValueError(f'of the classes it has, in this order, {", ".join(names) or "none"}')
+        return found
 
 
 @DATASETS.register_module()
@@ -30,8 +44,10 @@ class InstanceLabelDataset(CocoDataset):
         kwargs: As of ``CocoDataset``.
 
     Raises:
-        DataError: no such file, not a COCO file, or none of its categories is among the classes.
+        DataError: no such file, not a COCO file, or one whose categories are not the classes in their order.
     """
+
+    COCOAPI = _InOrder
 
     def __init__(self, *args: Any, labels_made_by: str | None = None, **kwargs: Any) -> None:
         self.labels_made_by = labels_made_by
@@ -42,15 +58,12 @@ class InstanceLabelDataset(CocoDataset):
         if not Path(self.ann_file).is_file():
             raise DataError('the COCO file of instances is not there', file=self.ann_file, fix=self._command())
         try:
-            infos = super().load_data_list()
+            return super().load_data_list()
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise DataError(f'not readable as COCO annotations ({type(error).__name__}: {error})', file=self.ann_file,
-                            expected='images, annotations with bbox, area and category_id, and categories',
+                            expected='images, annotations with bbox, area and category_id, and the categories '
+                                     + ', '.join(self.metainfo['classes'][:30]),
                             fix=self._command()) from error
-        if len(self.cat_ids) != len(self.metainfo['classes']):
-            raise DataError(f'{len(self.cat_ids)} of the {len(self.metainfo["classes"])} classes are among the '
-                            'categories', file=self.ann_file, expected=', '.join(self.metainfo['classes'][:30]))
-        return infos
 
     def _command(self) -> str:
         if self.labels_made_by is not None:
