@@ -80,17 +80,18 @@ def test_a_prerequisite_made_anew_makes_what_stands_on_it_stale(write):
         stages.why_incomplete(stage)
 
 
-@pytest.mark.parametrize('kind, name', [('voc', 'PASCAL VOC 2012'), ('coco', 'COCO 2014')])
-def test_missing_data_say_where_to_put_them(tmp_path, kind, name):
+@pytest.mark.parametrize('kind, name, command', [
+    ('voc', 'PASCAL VOC 2012', 'voc'), ('coco', 'COCO 2014', 'coco'), ('coco17', 'COCO 2017', 'coco --year 2017')])
+def test_missing_data_say_where_to_put_them(tmp_path, kind, name, command):
     stage = stages.to_stage(dict(run='data', kind=kind, root=str(tmp_path / 'data')))
     assert stages.product_of(stage) is None
-    with pytest.raises(DataError, match=f'{name} is not there(.|\n)*prepare_dataset.py {kind}'):
+    with pytest.raises(DataError, match=f'{name} is not there(.|\n)*prepare_dataset.py {command} --root'):
         stages.why_incomplete(stage)
 
 
-@pytest.mark.parametrize('kind', ['voc', 'coco'])
-def test_a_training_on_fetched_data_is_recorded_as_complete(write, kind):
-    Path('data/ImageSets/Segmentation').mkdir(parents=True)
+@pytest.mark.parametrize('kind, folder', [('voc', 'ImageSets'), ('coco', 'ImageSets'), ('coco17', 'train2017')])
+def test_a_training_on_fetched_data_is_recorded_as_complete(write, kind, folder):
+    Path('data', folder).mkdir(parents=True)
     stage = Stage('train', write('net', [dict(run='data', kind=kind, root='data')]))
     assert stages.why_incomplete(stages.to_stage(dict(run='data', kind=kind, root='data'))) is None
     finish_training('net.py')

@@ -20,6 +20,7 @@ from wsss_mm.registry import DATASETS
 
 # A border may be missed by one pixel, as in VOC's files.
 _BORDER_TOLERANCE = 1.0
+_KEPT = ('id', 'image_id', 'category_id', 'bbox', 'iscrowd', 'difficult')
 _IMAGE_FIELDS = ('id', 'file_name', 'height', 'width')
 _SHOWN = 3
 
@@ -39,10 +40,10 @@ class CocoFile(NamedTuple):
 
 
 def read_coco_boxes(path: str | Path) -> CocoFile:
-    """Read a COCO file without the outlines of single objects.
+    """Read the boxes of a COCO file.
 
-    Outlines are dropped while the file is parsed, so that they are never in memory all at once: of COCO 2017's 450 MB
-    they are nine tenths.
+    Of single objects ids, category, box and flags are kept, no outline and no area, which is the true mask's. The rest
+    is dropped while the file is parsed, so that outlines, most of the file, are never in memory all at once.
 
     Raises:
         DataError: missing, not such a file, an annotation of no image or no category, or an id that is there twice.
@@ -80,8 +81,7 @@ def read_coco_boxes(path: str | Path) -> CocoFile:
 
 def _short(node: dict[str, Any]) -> Any:
     if 'category_id' in node and not node.get('iscrowd'):
-        node.pop('segmentation', None)
-        node.pop('ignore_region', None)
+        return {k: v for k, v in node.items() if k in _KEPT}
     return node
 
 
@@ -90,9 +90,9 @@ class CocoBoxDataset(WeakSegDataset):
     """Images with boxes from a COCO file: COCO 2017, or what ``tools/prepare_dataset.py instances`` writes.
 
     An image's id is the stem of its file name. Data infos are those of :class:`WeakSegDataset` with boxes, and also
-    hold ``annotations``, the COCO annotations of ``instances`` in their order (without outlines), and ``crowds``, those
-    of crowds (``iscrowd`` 1), which are no instances. Boxes without area are left out, with a note in the log; other
-    boxes are clipped to their image.
+    hold ``annotations``, the COCO annotations of ``instances`` in their order, with ids, category, box and flags alone,
+    and ``crowds``, those of crowds (``iscrowd`` 1), which are no instances. Boxes without area are left out, with a
+    note in the log; other boxes are clipped to their image.
 
     Args:
         ann_file: The COCO file below ``data_root``; its list of images is the split.
