@@ -138,7 +138,8 @@ def training_tables(runs: Runs) -> list[str]:
 def noise_tables(runs: Runs) -> list[str]:
     """One row per noise."""
     columns = ('change of the sides, %', 'box AP50 of the detector, val', 'BBAM: mask IoU, train, worlds', 'mean ± sd',
-               'box fill: mask IoU', 'GrabCut: mask IoU', 'Mask R-CNN, BBAM: AP50, val, worlds', 'mean ± sd', 'AP', 'AP75')
+               'box fill: mask IoU', 'GrabCut: mask IoU', 'Mask R-CNN, BBAM: AP50, val, worlds', 'mean ± sd', 'AP',
+               'AP75')
     lines = ['### Noisy boxes{images}', '', f'| {" | ".join(columns)} |', '|---' * len(columns) + '|']
     for noise in [n for n in next(iter(runs.values())) if n != 'images']:
         masks = ' | '.join(f'{average(runs, noise, name, "iou"):.1f}' for name in ('box fill', 'GrabCut'))

@@ -235,8 +235,8 @@ def part_training(world: World) -> dict[str, Any]:
     fill = world.stage('labels', f'configs/{BASELINES["box fill"]}.py').pseudo_labels.out_dir
     for name, labels in (('box fill', f'{fill}/labels'), ('BBAM + proposals', proposal_masks(world) / 'labels'),
                          ('true masks', world.data / 'SegmentationClass')):
-        out = world.train(DEEPLAB, world.own / f'deeplabv2_{slug(name)}',
-                          *(f'train_dataloader.dataset.label_dirs.{key}={labels}' for key in ('seg_map', 'seg_map_ret')))
+        both = [f'train_dataloader.dataset.label_dirs.{key}={labels}' for key in ('seg_map', 'seg_map_ret')]
+        out = world.train(DEEPLAB, world.own / f'deeplabv2_{slug(name)}', *both)
         found['segmentors'][name] = last_val(out)
     return found
 

@@ -181,6 +181,15 @@ def test_ap_without_predictions_and_of_boxes(files, results):
     assert instance_ap(files[0], files[1](results)).kind == 'bbox'
 
 
+def test_images_and_classes_without_objects(files, truth, results, tmp_path):
+    before = instance_ap(files[0], files[1](results))
+    truth['images'].append(dict(id=10, file_name='c.jpg', height=20, width=30))
+    truth['categories'].append(dict(id=3, name='cow'))
+    results.append(prediction(10, 2, .1, slice(0, 5), slice(0, 5)))
+    after = instance_ap(save(tmp_path / 'more.json', truth), files[1](results))
+    assert after.row() == before.row() and after.ap_by_class['cow'] is None
+
+
 def test_a_crowd_takes_predictions_without_harm(files, results):
     before = instance_ap(files[0], files[1](results)).row()
     results.append(prediction(9, 2, .95, slice(0, 2), slice(22, 28)))   # lies in the crowd

@@ -208,8 +208,9 @@ def _best_overlap(run: Any) -> float | None:
         best: list[float] = []
         for image in run.params.imgIds:
             real = [not g['iscrowd'] for g in run._gts[image, category]]
-            ious = np.asarray(run.ious[image, category]).reshape(-1, len(real))
-            best += (ious.max(0) if len(ious) else np.zeros(len(real)))[real].tolist()
+            if real:   # without either, COCOeval has no table
+                ious = np.asarray(run.ious[image, category]).reshape(-1, len(real))
+                best += ious.max(0, initial=0.)[real].tolist()
         means += [np.mean(best)] if best else []
     return mean_percent(np.array(means))
 
