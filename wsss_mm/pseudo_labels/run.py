@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -238,7 +239,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
     Raises:
         CheckpointError: unsafe, unreadable, or its weights are of another network.
     """
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(copy.deepcopy(cfg.model))   # mmdet's detectors write into what they are built of
     load_weights(model, checkpoint, cfg)
     return model
 
