@@ -215,6 +215,59 @@ def test_what_does_not_fit_is_refused():
         GivenMasks(masks, ann_file='none.json').fingerprint()
 
 
+# ---- the file of all
+
+@pytest.fixture
+def two_images(tmp_path):
+    """The files of two images with an object each, and the two COCO files of these; the ids of the second's."""
+    def write(image=2, annotation=8, category='cow'):
+        (tmp_path / 'instances').mkdir()
+        for stem, own in (('a', 7), ('b', annotation)):
+            (tmp_path / f'instances/{stem}.json').write_text(json.dumps(dict(
+                image=dict(id=stem, file_name=f'{stem}.jpg', height=4, width=5), crowds=[], left_out=[],
+                instances=[dict(id=own, category_id=1, bbox=[0, 0, 1, 1])])))
+        for stem, number, own, name in (('a', 1, 7, 'cow'), ('b', image, annotation, category)):
+            (tmp_path / f'{stem}.json').write_text(json.dumps(dict(
+                images=[dict(id=number, file_name=f'part/{stem}.png', height=4, width=5)],
+                annotations=[dict(id=own, image_id=number, category_id=1, bbox=[0, 0, 1, 1])],
+                categories=[dict(id=1, name=name)])))
+        return GivenMasks({}, ann_file=[str(tmp_path / f'{stem}.json') for stem in 'ab'])
+    return write
+
+
+def gathered(generator, root):
+    return json.loads(b''.join(generator.gather(root, ['a', 'b'])['instances.json']))
+
+
+def test_several_coco_files_become_one(two_images, tmp_path):
+    found = gathered(two_images(), tmp_path)
+    assert [(i['id'], i['file_name']) for i in found['images']] == [(1, 'part/a.png'), (2, 'part/b.png')]
+    assert [(a['id'], a['image_id']) for a in found['annotations']] == [(7, 1), (8, 2)]
+    assert found['categories'] == [dict(id=1, name='cow')]
+
+
+def test_without_a_coco_file_all_is_numbered(two_images, tmp_path):
+    two_images()
+    found = gathered(GivenMasks({}, classes=['cow', 'dog']), tmp_path)
+    assert [(i['id'], i['file_name']) for i in found['images']] == [(1, 'a.jpg'), (2, 'b.jpg')]
+    assert [(a['id'], a['image_id']) for a in found['annotations']] == [(1, 1), (2, 2)]
+    assert found['categories'] == [dict(id=1, name='cow'), dict(id=2, name='dog')]
+
+
+@pytest.mark.parametrize('change, words', [
+    (dict(annotation=7), 'annotation id 7 occurs twice'), (dict(image=1), 'image id 1 occurs twice'),
+    (dict(category='dog'), 'other categories')])
+def test_coco_files_that_do_not_go_together_are_refused(two_images, tmp_path, change, words):
+    with pytest.raises(DataError, match=words):
+        gathered(two_images(**change), tmp_path)
+
+
+def test_images_that_the_coco_file_has_not_are_refused(two_images, tmp_path):
+    two_images()
+    with pytest.raises(DataError, match="no image 'b'"):
+        gathered(GivenMasks({}, ann_file=str(tmp_path / 'a.json')), tmp_path)
+
+
 # ---- a run
 
 @pytest.fixture(scope='module')
@@ -242,14 +295,15 @@ def explained(toy_root, tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def config(explained, write_config, tmp_path):
-    def write(name='masks', **builder):
-        return write_config(tmp_path / f'{name}.py', 'bbam/masks_toy.py', f"""
+@pytest.fixture(scope='module')
+def config(explained, write_config):
+    """Write a config of the run into a folder of its own, ``<folder>/masks``."""
+    def write(folder):
+        return write_config(folder / 'masks.py', 'bbam/masks_toy.py', f"""
 pseudo_labels = dict(
-    out_dir='{tmp_path}/{name}', num_workers=0, dataset=dict(data_root='{explained}/toy'),
+    out_dir='{folder}/masks', num_workers=0, dataset=dict(data_root='{explained}/toy'),
     generator=dict(map_dir='{explained}/maps/objects', ann_file='{explained}/toy/annotations/boxes_train.json',
-                   builder=dict(blur=(3, 9), **{builder})))""")
+                   builder=dict(blur=(3, 9))))""")
     return write
 
 
@@ -258,11 +312,25 @@ def run(path):
         return LabellingRun(load_config(path)).run()
 
 
-def test_a_run_gives_the_sources_annotations_with_masks(config, explained, tmp_path):
-    assert run(config())['complete']
+@pytest.fixture(scope='module')
+def whole(config, tmp_path_factory):
+    """The folder of an unbroken run."""
+    folder = tmp_path_factory.mktemp('whole')
+    assert run(config(folder))['complete']
+    return folder / 'masks'
+
+
+@pytest.fixture
+def finished(config, whole, tmp_path):
+    """A copy of it, ``tmp_path / 'masks'``, and its config."""
+    shutil.copytree(whole, tmp_path / 'masks')
+    return config(tmp_path)
+
+
+def test_a_run_gives_the_sources_annotations_with_masks(whole, explained):
     source = json.loads((explained / 'toy/annotations/boxes_train.json').read_text())
     truth = json.loads((explained / 'toy/annotations/instances_train.json').read_text())
-    found = json.loads((tmp_path / 'masks/instances.json').read_text())
+    found = json.loads((whole / 'instances.json').read_text())
     assert found['categories'] == source['categories'] and found['images'] == source['images']
     by_id = {a['id']: a for a in found['annotations']}
     assert sorted(by_id) == sorted(a['id'] for a in source['annotations'])
@@ -275,72 +343,71 @@ def test_a_run_gives_the_sources_annotations_with_masks(config, explained, tmp_p
         ious.append((mask & own).sum() / (mask | own).sum())
     assert np.mean(ious) > .6
     stem = source['images'][0]['file_name'][:-4]
-    labels = np.array(Image.open(tmp_path / f'masks/labels/{stem}.png'))
+    labels = np.array(Image.open(whole / f'labels/{stem}.png'))
     truth_map = np.array(Image.open(explained / f'toy/SegmentationClass/{stem}.png'))
     assert (labels == truth_map)[(labels != I) & (truth_map != I)].mean() > .85
 
 
-@pytest.mark.parametrize('images', [1, 5, 12])
-def test_a_run_that_is_cut_short_ends_with_the_same_bytes(config, contents, monkeypatch, tmp_path, images):
-    """Cut after some images, or before the file of all; the line being written is half a line."""
-    run(config('whole'))
-    with monkeypatch.context() as patch:
-        plain = LabelWorkers.map
+def test_a_run_that_is_cut_short_ends_with_the_same_bytes(config, whole, contents, monkeypatch, tmp_path):
+    """Cut after five images, in the middle of a line, then while the file of all is being written."""
+    path, root, plain = config(tmp_path), tmp_path / 'masks', LabelWorkers.map
 
-        def stopping(self, samples):
-            for number, item in enumerate(plain(self, samples), 1):
-                yield item
-                if number == images:
-                    raise KeyboardInterrupt
+    def stopping(self, samples):
+        for number, item in enumerate(plain(self, samples), 1):
+            yield item
+            if number == 5:
+                raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(LabelWorkers, 'map', stopping)
-        with pytest.raises(KeyboardInterrupt):
-            run(config('cut'))
-    with open(tmp_path / 'cut/manifest.jsonl', 'ab') as stream:
+        run(path)
+    with open(root / 'manifest.jsonl', 'ab') as stream:
         stream.write(b'{"files": {"labels/tra')
-    (tmp_path / 'cut/.instances.json.tmp-0-77').write_bytes(b'{"annotations": [')
-    assert not (tmp_path / 'cut/instances.json').exists()
-    assert run(config('cut'))['skipped'] == images
-    whole, cut = contents(tmp_path / 'whole'), contents(tmp_path / 'cut')
-    assert whole.keys() == cut.keys()
-    assert all(whole[k] == cut[k] for k in whole if k != 'run.json')   # which names the folder
+    (root / 'labels/.train_00009.png.tmp-0-77').write_bytes(b'half')
+
+    def half(self, root, ids):
+        yield b'{"annotations": ['
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(InstanceLabels, '_lines', half)
+        run(path)
+    assert not (root / 'instances.json').exists() and not json.loads((root / 'run.json').read_text())['complete']
+    assert run(path) == dict(complete=True, labelled=0, skipped=12, failures={})
+    expected, found = contents(whole), contents(root)
+    assert expected.keys() == found.keys()
+    assert all(expected[k] == found[k] for k in expected if k != 'run.json')   # which names the folder
+    assert run(path)['skipped'] == 12 and contents(root) == found
 
 
-def test_other_maps_or_boxes_are_refused(config, explained, tmp_path):
-    path = config()
-    run(path)
-    record = explained / 'maps/run.json'
-    kept = record.read_bytes()
+def test_other_maps_or_boxes_are_refused(finished, explained):
+    record, boxes = explained / 'maps/run.json', explained / 'toy/annotations/boxes_train.json'
+    kept = record.read_bytes(), boxes.read_bytes()
     try:
         record.write_text(json.dumps(dict(complete=True, hash='of others')))
         with pytest.raises(ConfigError, match='changed: maps'):
-            run(path)
+            run(finished)
         record.write_text(json.dumps(dict(complete=False, hash='of the maps')))
         with pytest.raises(DataError, match='not complete'):
-            run(path)
-    finally:
-        record.write_bytes(kept)
-    boxes = explained / 'toy/annotations/boxes_train.json'
-    kept = boxes.read_bytes()
-    try:
-        boxes.write_bytes(kept + b' ')
+            run(finished)
+        record.write_bytes(kept[0])
+        boxes.write_bytes(kept[1] + b' ')
         with pytest.raises(ConfigError, match='changed: annotations'):
-            run(path)
+            run(finished)
     finally:
-        boxes.write_bytes(kept)
+        record.write_bytes(kept[0])
+        boxes.write_bytes(kept[1])
 
 
 # ---- stock loaders
 
-def test_mmdet_trains_on_the_file(config, explained, tmp_path):
+def test_mmdet_trains_on_the_file(whole, explained):
     """mmdet's own dataset and loader: every annotation, none ignored, masks as written."""
     pytest.importorskip('mmdet')
     from mmdet.datasets import CocoDataset
     from mmdet.datasets.transforms import LoadAnnotations
-    run(config())
-    found = json.loads((tmp_path / 'masks/instances.json').read_text())
+    found = json.loads((whole / 'instances.json').read_text())
     with DefaultScope.overwrite_default_scope('mmdet'):
         dataset = CocoDataset(
-            ann_file=str(tmp_path / 'masks/instances.json'), data_prefix=dict(img=str(explained / 'toy/JPEGImages')),
+            ann_file=str(whole / 'instances.json'), data_prefix=dict(img=str(explained / 'toy/JPEGImages')),
             metainfo=dict(classes=[c['name'] for c in found['categories']]), pipeline=[], test_mode=True)
         load = LoadAnnotations(with_bbox=True, with_mask=True, poly2mask=True)
         assert len(dataset) == 12
@@ -356,14 +423,13 @@ def test_mmdet_trains_on_the_file(config, explained, tmp_path):
         assert count == len(found['annotations'])
 
 
-def test_mmseg_trains_on_the_label_maps(config, explained, tmp_path):
+def test_mmseg_trains_on_the_label_maps(whole, explained):
     """mmseg's own VOC-style dataset, with pillow, reads palette numbers as classes."""
     from mmseg.datasets import PascalVOCDataset
     from mmseg.datasets.transforms import LoadAnnotations
-    run(config())
     dataset = PascalVOCDataset(
         ann_file=str(explained / 'toy/ImageSets/Segmentation/train.txt'), pipeline=[], data_prefix=dict(
-            img_path=str(explained / 'toy/JPEGImages'), seg_map_path=str(tmp_path / 'masks/labels')))
+            img_path=str(explained / 'toy/JPEGImages'), seg_map_path=str(whole / 'labels')))
     load, seen = LoadAnnotations(imdecode_backend='pillow'), set()
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
@@ -375,16 +441,13 @@ def test_mmseg_trains_on_the_label_maps(config, explained, tmp_path):
 
 # ---- the check
 
-def test_a_whole_run_is_found_whole(config, call_tool):
-    path = config()
-    run(path)
-    done = call_tool('generate', path, '--verify')
+def test_a_whole_run_is_found_whole(finished, call_tool):
+    done = call_tool('generate', finished, '--verify')
     assert done.code == 0 and '25 files checked, no problems' in done.out
 
 
-def test_what_is_broken_is_listed(config, call_tool, tmp_path, contents):
-    path, root = config(), tmp_path / 'masks'
-    run(path)
+def test_what_is_broken_is_listed(finished, call_tool, tmp_path, contents):
+    root = tmp_path / 'masks'
     labels, instances = sorted((root / 'labels').iterdir()), sorted((root / 'instances').iterdir())
     labels[0].unlink()
     labels[1].write_bytes(labels[1].read_bytes() + b' ')
@@ -395,7 +458,7 @@ def test_what_is_broken_is_listed(config, call_tool, tmp_path, contents):
     lines = (root / 'manifest.jsonl').read_bytes().splitlines(True)
     (root / 'manifest.jsonl').write_bytes(b''.join(lines[:-2] + lines[-3:-2] + lines[-1:]))
     before = contents(root)
-    done = call_tool('generate', path, '--verify')
+    done = call_tool('generate', finished, '--verify')
     assert done.code == 1 and contents(root) == before
     for words in (f'{labels[0]}: missing', f'{labels[1]}: changed', 'instances.json: changed', 'is there 2 times',
                   f'the image {instances[-2].stem} is missing', f'the annotation {gone["id"]} of',
@@ -403,25 +466,23 @@ def test_what_is_broken_is_listed(config, call_tool, tmp_path, contents):
         assert words in done.out, words
 
 
-def test_pictures_of_another_size_are_listed(config, call_tool, tmp_path, explained):
+def test_pictures_of_another_size_are_listed(finished, call_tool, explained):
     """The hash fits, the size does not: another image lies in the place of the one that was labelled."""
-    path = config()
-    run(path)
     picture = sorted((explained / 'toy/JPEGImages').glob('train_*.jpg'))[0]
     kept = picture.read_bytes()
     try:
         Image.open(picture).resize((50, 40)).save(picture)
-        done = call_tool('generate', path, '--verify')
+        done = call_tool('generate', finished, '--verify')
     finally:
         picture.write_bytes(kept)
     assert done.code == 1 and '(96, 96) (height, width)' in done.out and 'has (40, 50)' in done.out
 
 
 def test_runs_that_are_not_there_or_not_whole_are_listed(config, call_tool, tmp_path):
-    assert 'no run has begun' in call_tool('generate', config(), '--verify').out
+    assert 'no run has begun' in call_tool('generate', config(tmp_path), '--verify').out
     (tmp_path / 'masks').mkdir()
     (tmp_path / 'masks/run.json').write_text('{"complete": false}')
-    done = call_tool('generate', config(), '--verify')
+    done = call_tool('generate', config(tmp_path), '--verify')
     assert done.code == 1 and 'not complete' in done.out
 
 

@@ -234,7 +234,11 @@ class InstanceLabels(LabelGenerator):
                 raise DataError('other categories than the first file', file=path,
                                 expected=f'those of {self.ann_files[0]}')
             categories = named
+            taken = {image['id'] for image in images.values()}
             for image in found.images:
+                if image['id'] in taken:
+                    raise DataError(f'the image id {image["id"]} occurs twice', file=path,
+                                    expected='ids that differ over all of: ' + ', '.join(self.ann_files))
                 stem = Path(image['file_name']).stem
                 if images.setdefault(stem, image) != image:
                     raise DataError(f'two images are called {stem!r}', file=path, expected='file names that differ')
