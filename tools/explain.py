@@ -14,7 +14,7 @@ Examples:
         --boxes 48,240,195,371,car 8,12,352,498,person
     the toy detector by Grad-CAM:
     python tools/explain.py configs/bbam/faster-rcnn_toy.py --explainer gradcam --out explained \\
-        --image data/toy_voc/boxes_world0/JPEGImages/train_00000.jpg
+        --masks configs/bbam/masks_toy.py --image data/toy_voc/boxes_world0/JPEGImages/train_0000.jpg
     BBAM with other settings:
     python tools/explain.py my_faster_rcnn.py --checkpoint my.pth --image street.jpg --out explained \\
         --options iterations=100 heads=box
@@ -42,6 +42,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--explainer', choices=sorted(EXPLAINERS), help="default: the config's, or bbam")
     parser.add_argument('--options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
                         help="the explainer's arguments")
+    parser.add_argument('--masks', metavar='CONFIG', help='a config that makes masks of maps (default: the '
+                        'published settings, for photographs)')
     parser.add_argument('--no-masks', action='store_true', help='maps alone')
     parser.add_argument('--out', required=True, metavar='DIR')
     parser.add_argument('--device', default='auto', help='where the network runs: auto, cpu, cuda, cuda:1')
@@ -111,22 +113,18 @@ def parse_box(text: str, names: list[str], size: tuple[int, int]) -> tuple[list[
     return [x1, y1, x2, y2], names.index(name)
 
 
-def detections(model: Any, image: Any, scale: tuple[int, int] | None, threshold: float) -> tuple[Any, Any, Any]:
-    """Boxes in the image's pixels, class indices and scores of what the detector finds, the best first."""
-    import mmcv
-    import numpy as np
-    import torch
-    from mmdet.structures import DetDataSample
-    resized = image if scale is None else mmcv.imrescale(image, tuple(scale), interpolation='bilinear')
-    sample = DetDataSample(metainfo=dict(
-        img_id=0, ori_shape=image.shape[:2], img_shape=resized.shape[:2],
-        scale_factor=(resized.shape[1] / image.shape[1], resized.shape[0] / image.shape[0])))
-    pixels = torch.from_numpy(np.ascontiguousarray(resized[..., ::-1].transpose(2, 0, 1)))   # the loader gives BGR
-    with torch.no_grad():
-        found = model.test_step(dict(inputs=[pixels], data_samples=[sample]))[0].pred_instances
-    found = found[found.scores >= threshold]
-    found = found[found.scores.argsort(descending=True, stable=True)]
-    return tuple(x.cpu().numpy() for x in (found.bboxes, found.labels, found.scores))
+def mask_builder(path: str | None) -> Any:
+    """What makes masks of the maps: that of a config of masks, or the published one."""
+    from wsss_mm.engine.stages import load_config
+    from wsss_mm.errors import ConfigError
+    from wsss_mm.registry import TASK_UTILS
+    if path is None:
+        return TASK_UTILS.build(dict(type='wsss_mm.MaskBuilder'))
+    builder = ((load_config(path).get('pseudo_labels') or {}).get('generator') or {}).get('builder')
+    if builder is None:
+        raise ConfigError('its pseudo_labels.generator has no builder', file=path,
+                          expected='a config that makes masks of maps, as configs/bbam/masks_voc.py')
+    return TASK_UTILS.build(builder)
 
 
 def main() -> None:
@@ -141,7 +139,6 @@ def main() -> None:
     from wsss_mm.errors import ConfigError, DataError
     from wsss_mm.files import write_atomic, write_json
     from wsss_mm.pseudo_labels.run import load_model
-    from wsss_mm.registry import TASK_UTILS
     from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
     from wsss_mm.visualization import heat_map
     from wsss_mm.visualization.explain import object_sheet
@@ -161,22 +158,18 @@ def main() -> None:
     head = model.roi_head.bbox_head
     names = class_names(cfg, load_checkpoint_file(checkpoint), (head[-1] if hasattr(head, '__len__') else head
                                                                 ).num_classes)
-    scores = None
+    builder = None if args.no_masks else mask_builder(args.masks)
+    stem, out, scores = Path(args.image).stem, Path(args.out), None
     if args.boxes:
         pairs = [parse_box(text, names, image.shape[:2]) for text in args.boxes]
         boxes, labels = np.array([p[0] for p in pairs], np.float32), np.array([p[1] for p in pairs], np.int64)
+        maps, = explainer.explain(model, [image], [boxes], [labels], [np.arange(1, len(boxes) + 1)], [stem])
     else:
-        boxes, labels, scores = detections(model, image, settings.get('scale'), args.score_thr)
-        if not len(boxes):
+        maps, scores = explainer.explain_detections(model, [image], [stem], args.score_thr)[0]
+        if not len(maps):
             raise DataError(f'the detector finds nothing with a score of {args.score_thr} or more', file=args.image,
                             fix='lower --score-thr, or name boxes with --boxes')
-    stem, out = Path(args.image).stem, Path(args.out)
-    maps = explainer.explain(model, [image], [boxes], [labels], [np.arange(1, len(boxes) + 1)], [stem])[0]
-    masks = None
-    if not args.no_masks:
-        # on small images the blur has to be as narrow as the cells are
-        blur = {} if settings.get('scale') or 'stride' not in settings else dict(blur=settings['stride'])
-        masks = TASK_UTILS.build(dict(type='wsss_mm.MaskBuilder', **blur))(image, maps)
+    masks = None if builder is None else builder(image, maps)
     title = f'{Path(args.image).name}, {type(explainer).__name__}'
     _write_png(out / f'{stem}.png', object_sheet(image, maps, names, voc_palette(), masks, scores, title))
     for number, i in enumerate(maps.ids):

@@ -1,0 +1,11 @@
+# GrabCut in each box, with a tenth of its sides around it as the background. PASCAL VOC 2012 train_aug.
+_base_ = ['../_base_/voc12_detection.py', '../_base_/default_runtime.py']
+default_scope = 'mmdet'
+prerequisites = [{{_base_.voc_data}}, {{_base_.voc_instances}}]
+pseudo_labels = dict(
+    out_dir='work_dirs/voc/box_baselines/instances_grabcut',
+    num_workers=8,
+    dataset={{_base_.labelled_boxes}},
+    generator=dict(
+        type='wsss_mm.GrabCutInstances', iterations=5, min_share=.05, context=.1,
+        ann_file='data/VOCdevkit/VOC2012/annotations/boxes_trainaug.json'))
