@@ -30,9 +30,8 @@ STRIDES = dict(adaptive=None, small=24 * 96 / 800, large=48 * 96 / 800)   # the 
 BASELINES = {
     'box fill': 'box_baselines/instances_fill_toy', 'inner box': 'box_baselines/instances_inner_toy',
     'GrabCut': 'box_baselines/instances_grabcut_toy', 'box + CRF': 'box_baselines/instances_crf_toy',
-    'best proposal': 'box_baselines/instances_proposals_toy'}
-GRADIENTS = {'Grad-CAM': dict(type='wsss_mm.RoIGradCAM'), 'SimpleGrad': dict(type='wsss_mm.RoISimpleGrad'),
-             'SmoothGrad': dict(type='wsss_mm.RoISimpleGrad', samples=8)}
+    'best proposal': 'box_baselines/instances_proposal_toy'}
+GRADIENTS = {'Grad-CAM': 'gradcam', 'SimpleGrad': 'simplegrad'}
 NOISE = ('-20', '-10', '0', '+10', '+20', 'random 20')
 DETECTOR, MASKS, MASK_RCNN = (f'configs/bbam/{n}_toy.py' for n in ('faster-rcnn', 'masks', 'mask-rcnn'))
 DEEPLAB = 'configs/bbam/deeplabv2_toy.py'
@@ -50,7 +49,7 @@ class World:
         self.own.mkdir(parents=True, exist_ok=True)
         from wsss_mm.engine.stages import load_config
         explained, masked = load_config(DETECTOR), load_config(MASKS)
-        self.detector, self.stride = ROOT / explained.work_dir, explained.pseudo_labels.generator.explainer.stride
+        self.detector = ROOT / explained.work_dir
         self.bbam = ROOT / explained.pseudo_labels.out_dir, ROOT / masked.pseudo_labels.out_dir   # maps, masks
 
     def stage(self, run: str, config: str) -> Any:
@@ -191,11 +190,14 @@ def part_masks(world: World) -> dict[str, Any]:
     for name, config in BASELINES.items():
         cfg = world.stage('labels', f'configs/{config}.py')
         found['masks'][name] = world.score_masks(Path(cfg.pseudo_labels.out_dir))
-    for name, settings in GRADIENTS.items():
-        maps = world.generate(DETECTOR, world.own / f'{slug(name)}/maps',
-                              *explainer_options(_delete_=True, scale=None, stride=list(world.stride), **settings))
-        found['maps'][name] = world.score_maps(maps)
-        found['masks'][name] = world.score_masks(world.masks(maps, world.own / f'{slug(name)}/masks'))
+    for name, short in GRADIENTS.items():
+        maps, masks = (Path(world.stage('labels', f'configs/box_baselines/{kind}_{short}_toy.py').pseudo_labels.out_dir)
+                       for kind in ('maps', 'instances'))
+        found['maps'][name], found['masks'][name] = world.score_maps(maps), world.score_masks(masks)
+    maps = world.generate('configs/box_baselines/maps_simplegrad_toy.py', world.own / 'smoothgrad/maps',
+                          *explainer_options(samples=8))
+    found['maps']['SmoothGrad'] = world.score_maps(maps)
+    found['masks']['SmoothGrad'] = world.score_masks(world.masks(maps, world.own / 'smoothgrad/masks'))
     found['maps']['BBAM'] = world.score_maps(world.bbam[0])
     found['masks']['BBAM'] = world.score_masks(world.bbam[1])
     found['masks']['BBAM + proposals'] = world.score_masks(proposal_masks(world))
