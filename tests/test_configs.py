@@ -7,13 +7,14 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import detection_checks
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.logging import MessageHub
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
@@ -26,7 +27,7 @@ from wsss_mm.localization import RIB, AdvCAM, StochasticCAM
 from wsss_mm.models.affinity import BaseAffinityModel
 from wsss_mm.models.heads import BasePoolingHead
 from wsss_mm.models.objectives import OutOfDistribution
-from wsss_mm.pseudo_labels import LabelGenerator, SavedMapLabels, SeedCues
+from wsss_mm.pseudo_labels import ExplainBoxes, InstanceLabels, LabelGenerator, SavedMapLabels, SeedCues
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
@@ -129,14 +130,22 @@ def supervised(data, dataset):
 def test_config(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     cfg = stages.load_config(path)
-    assert cfg.default_scope == 'mmseg'
+    assert cfg.default_scope in ('mmseg', 'mmdet')
+    pytest.importorskip(cfg.default_scope)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        check_config(cfg, path, tmp_path)
+
+
+def check_config(cfg, path, tmp_path):
+    detector = cfg.default_scope == 'mmdet'
     # mmengine puts a base's variable in at the end: until then 'data_root + …' joins on to its placeholder
     assert not re.search(r'_[a-z_]+_[0-9a-f]{6}\b', cfg.pretty_text)
     for node in nodes(cfg.to_dict()):
         name = node.get('type')
         if isinstance(name, str) and name.startswith('wsss_mm.'):
             assert any(kind.get(name) is not None for kind in KINDS), f'{name} is not registered'
-    for key in [k for k in cfg if k.endswith('dataloader')] + (['pseudo_labels'] if cfg.get('pseudo_labels') else []):
+    used = [k for k in cfg if k.endswith('dataloader') and cfg.get('train_cfg')]
+    for key in used + (['pseudo_labels'] if cfg.get('pseudo_labels') else []):
         dataset = unwrapped(cfg[key].get('dataset', {}))
         Compose(dataset.pipeline)
         assert DATASETS.get(dataset.type) is not None
@@ -148,13 +157,17 @@ def test_config(path, tmp_path, monkeypatch):
     model = None
     if 'model' in cfg:
         torch.manual_seed(0)
-        model = MODELS.build(without_checkpoints(cfg))
+        model = MODELS.build(detection_checks.small_detector(cfg, nodes) if detector else without_checkpoints(cfg))
         model.init_weights()
         check_schedule(cfg, model)
-        check_learning(cfg, model)
+        (detection_checks.check_learning if detector else check_learning)(cfg, model)
         if cfg.model.get('neck'):
-            check_widths(cfg)
-    if generator is not None:
+            (detection_checks.check_widths if detector else check_widths)(cfg)
+    if isinstance(generator, InstanceLabels):
+        detection_checks.check_masks(generator, tmp_path)
+    elif isinstance(generator, ExplainBoxes):
+        detection_checks.check_maps(generator, model, tmp_path)
+    elif generator is not None:
         check_labels(generator, model, tmp_path)
 
 
@@ -166,6 +179,8 @@ def check_stages(cfg, path):
         stages.in_order([stages.to_stage(entry, path)])
     dataset = unwrapped(cfg.get('train_dataloader', {}).get('dataset', {}))
     made = [stages.load_config(s.config).pseudo_labels.out_dir for s in before if s.run == 'labels']
+    if cfg.default_scope == 'mmdet' and cfg.get('train_cfg'):
+        detection_checks.check_training_file(cfg, made)
     for folder in dataset.get('label_dirs', {}).values():
         assert Path(folder).parent.as_posix() in made or folder.endswith('SegmentationClass')
     if 'label_dirs' in dataset and made:
