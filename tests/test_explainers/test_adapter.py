@@ -21,7 +21,8 @@ def inputs(detector, scenes):
 
 @pytest.fixture
 def boxes():
-    return torch.tensor([[25., 20, 60, 50], [2, 3, 20, 30], [0, 0, 96, 64], [40, 40, 52, 50]]), torch.tensor([0, 1, 0, 1])
+    boxes = torch.tensor([[25., 20, 60, 50], [2, 3, 20, 30], [0, 0, 96, 64], [40, 40, 52, 50]])
+    return boxes, torch.tensor([0, 1, 0, 1])
 
 
 def usual(model, inputs, boxes, numbers):

@@ -57,7 +57,8 @@ def test_gradients_are_right():
     owner, weight = torch.tensor([0, 0, 1]), torch.tensor([.5, .5, 1.], dtype=torch.float64)
     p, q = (torch.rand(3, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
     t, u = (torch.rand(3, 4, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
-    assert torch.autograd.gradcheck(lambda p, t: prediction_change(p, t, q.detach(), u.detach(), owner, weight, 2), (p, t))
+    assert torch.autograd.gradcheck(
+        lambda p, t: prediction_change(p, t, q.detach(), u.detach(), owner, weight, 2), (p, t))
 
 
 def test_adam_is_that_of_torch_for_each_object_alone():
@@ -69,7 +70,8 @@ def test_adam_is_that_of_torch_for_each_object_alone():
     for step in range(12):
         now = torch.tensor([i for i in range(3) if step >= entered[i]])
         rows = [x[now] for x in (masks, first, second)]
-        adam_step(rows[0], gradients[step, now], rows[1], rows[2], torch.tensor([step - entered[i] + 1. for i in now]), .02)
+        count = torch.tensor([step - entered[i] + 1. for i in now])
+        adam_step(rows[0], gradients[step, now], rows[1], rows[2], count, .02)
         for whole, part in zip((masks, first, second), rows, strict=True):
             whole[now] = part
     for i in range(3):

@@ -143,7 +143,7 @@ class DetectorAdapter:
                 return
 
     def features(self, inputs: Tensor, levels: Sequence[int] | None = None) -> tuple[Tensor | None, ...]:
-        """Feature maps, float32.
+        """Feature maps, of the input's type also under autocast.
 
         Args:
             inputs: ``(B, 3, H, W)`` normalised.
@@ -157,7 +157,7 @@ class DetectorAdapter:
             else:
                 found = self.model.extract_feat(inputs)
         # mmcv's RoI layers read the memory as if it were contiguous
-        return tuple(x if x is None else x.float().contiguous() for x in found)
+        return tuple(x if x is None else x.to(inputs.dtype).contiguous() for x in found)
 
     def _lazy_features(self, inputs: Tensor, levels: Sequence[int]) -> list[Tensor | None]:
         neck = self.model.neck

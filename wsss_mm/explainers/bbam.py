@@ -230,10 +230,10 @@ class BBAMExplainer(ObjectExplainer):
         image[:, :piece.shape[1], :piece.shape[2]] = piece
         matrices = []
         for cells, start, side, full in zip(grid, (top, left), (height, width), shape, strict=True):
-            matrix = upsampling_matrix(cells, full)[start:start + side]
+            matrix = upsampling_matrix(cells, full, dtype=inputs.dtype)[start:start + side]
             matrices.append(torch.cat([matrix, matrix.new_zeros(side - len(matrix), cells)]).to(inputs))
         offset = box.new_tensor([left, top, left, top])
-        return MaskJob(record, index, image, matrices[0], matrices[1], initial_mask(predicted, stride, grid),
+        return MaskJob(record, index, image, matrices[0], matrices[1], initial_mask(predicted, stride, grid).to(inputs),
                        [x - offset for x in rois], int(record.labels[index]), probability[chosen],
                        deltas[chosen] if adapter.with_boxes else None)
 
@@ -259,7 +259,7 @@ class _Records:
         if job.diverged:
             self.statuses[i] = 'diverged'
             return
-        self.grids[i] = job.mask.cpu().numpy()
+        self.grids[i] = job.mask.float().cpu().numpy()
         if not self.grids[i].any():
             self.statuses[i] = 'all_zero'
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def upsampling_matrix(cells: int, size: int, padded: int | None = None) -> Tensor:
+def upsampling_matrix(cells: int, size: int, padded: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Bilinear interpolation along one axis as a matrix, ``align_corners=True``.
 
     ``A_y M A_x^T`` enlarges a mask as ``F.interpolate`` does. Masks of several sizes, padded with zeros, go through one
@@ -20,16 +20,17 @@ def upsampling_matrix(cells: int, size: int, padded: int | None = None) -> Tenso
         cells: Number of cells.
         size: Number of pixels.
         padded: Number of columns; those beyond ``cells`` are zero.
+        dtype: Of the weights, as of the masks.
 
     Returns:
-        ``(size, padded)`` float32.
+        ``(size, padded)``.
     """
-    # in float32 as F.interpolate has it: the places differ from exact ones by a rounding, and so do the weights
-    scale = torch.tensor((cells - 1) / (size - 1) if size > 1 else 0., dtype=torch.float32)
-    place = scale * torch.arange(size, dtype=torch.float32)
+    # rounded as F.interpolate has it: places differ from exact ones by it, and so do the weights
+    scale = torch.tensor((cells - 1) / (size - 1) if size > 1 else 0., dtype=dtype)
+    place = scale * torch.arange(size, dtype=dtype)
     low = place.floor().clamp(max=cells - 1).long()
     part = place - low
-    matrix = torch.zeros(size, padded or cells)
+    matrix = torch.zeros(size, padded or cells, dtype=dtype)
     pixels = torch.arange(size)
     matrix[pixels, low] = 1 - part
     matrix[pixels, (low + 1).clamp(max=cells - 1)] += part
@@ -97,6 +98,7 @@ def adam_step(masks: Tensor, gradient: Tensor, first: Tensor, second: Tensor, st
     """
     first.mul_(betas[0]).add_(gradient, alpha=1 - betas[0])
     second.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-    steps = steps[:, None, None]
-    denominator = second.sqrt() / (1 - betas[1] ** steps).sqrt() + eps
-    masks.sub_(lr / (1 - betas[0] ** steps) * first / denominator).clamp_(0, 1)
+    # in float64, as torch has them: 1 - .999 in float32 is off by 6e-5 of itself
+    steps = steps.double()[:, None, None]
+    size, correction = (lr / (1 - betas[0] ** steps)).to(masks), (1 - betas[1] ** steps).sqrt().to(masks)
+    masks.sub_(size * first / (second.sqrt() / correction + eps)).clamp_(0, 1)

@@ -125,7 +125,7 @@ class _Batch:
         self.steps = torch.tensor([float(job.steps) for job in jobs], device=device)
         counts = torch.tensor([len(job.probability) for job in jobs], device=device)
         self.owner = torch.arange(len(jobs), device=device).repeat_interleave(counts)
-        self.weight = (1 / counts.float())[self.owner]
+        self.weight = (1 / counts.to(self.images))[self.owner]
         self.labels = torch.tensor([job.label for job in jobs], device=device)[self.owner]
         self.probability = torch.cat([job.probability for job in jobs])
         self.deltas = torch.cat([job.deltas for job in jobs]) if adapter.with_boxes else None  # type: ignore[misc]
