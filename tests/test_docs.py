@@ -35,8 +35,8 @@ def test_links_and_paths_exist(page):
 def test_configs_of_the_tables_exist_and_none_is_left_out(method):
     text = (ROOT / f'configs/{method}/README.md').read_text()
     named = set()
-    for name in re.findall(r'`([\w{},]+\.py)`', text):
-        stem, options, rest = re.match(r'(\w*)(?:\{([\w,]+)\})?([\w.]*)', name).groups()
+    for name in re.findall(r'`([\w{},-]+\.py)`', text):
+        stem, options, rest = re.match(r'([\w-]*)(?:\{([\w,]+)\})?([\w.-]*)', name).groups()
         named |= {f'{stem}{o}{rest}' for o in (options or '').split(',')}
     files = {p.name for p in (ROOT / f'configs/{method}').glob('*.py')}
     if '`*_toy.py`' in text and method != 'bap':   # then their tables are among the benchmarks
