@@ -75,17 +75,18 @@ def mask_tables(runs: Runs) -> list[str]:
     keys = ('small', 'medium', 'large', 'decided', 'open', 'miou', 'miou_missed')
     lines += [f'| {name} | {each(runs, "masks", name, "iou")} | {mean_sd(values(runs, "masks", name, "iou"))} | '
               f'{cells(runs, "masks", name, keys=keys)} |' for name in first['masks']]
-    lines += ['', '### Maps of the training objects at their best threshold, no CRF', '', _MAP_HEAD, '|---' * 7 + '|']
+    lines += ['', '### Maps of the training objects at their best threshold, no CRF', '', _MAP_HEAD, '|---' * 8 + '|']
     return [*lines, *(map_row(runs, name, 'maps', name) for name in first['maps'])]
 
 
-_MAP_HEAD = '| | IoU, worlds | mean ± sd | small | medium | large | threshold |'
+_MAP_HEAD = '| | IoU, worlds | mean ± sd | small | medium | large | threshold | objects without a map, % |'
 
 
 def map_row(runs: Runs, name: str, *path: Any) -> str:
     """A row of maps' IoUs."""
     return (f'| {name} | {each(runs, *path, "iou")} | {mean_sd(values(runs, *path, "iou"))} | '
-            f'{cells(runs, *path, keys=("small", "medium", "large"))} | {average(runs, *path, "threshold"):.2f} |')
+            f'{cells(runs, *path, keys=("small", "medium", "large"))} | {average(runs, *path, "threshold"):.2f} | '
+            f'{average(runs, *path, "without_map"):.1f} |')
 
 
 def variant_tables(runs: Runs) -> list[str]:
@@ -93,7 +94,7 @@ def variant_tables(runs: Runs) -> list[str]:
     lines: list[str] = []
     for kind, title in (('heads', 'Heads'), ('strides', 'Strides')):
         names = list(next(iter(runs.values()))[kind])
-        lines += [f'### {title}: maps at their best threshold, no CRF{{images}}', '', _MAP_HEAD, '|---' * 7 + '|',
+        lines += [f'### {title}: maps at their best threshold, no CRF{{images}}', '', _MAP_HEAD, '|---' * 8 + '|',
                   *(map_row(runs, name, kind, name, 'maps') for name in names), '',
                   f'### {title}: masks{{images}}', '', '| | IoU, worlds | mean ± sd | small | medium | large | '
                   'mIoU of the label maps |', '|---' * 7 + '|']

@@ -129,7 +129,8 @@ class World:
             **{name: mean(ious[sizes == name]) for name in ('small', 'medium', 'large')},
             by_side=[mean(ious[bins == i]) for i in range(len(EDGES) + 1)], radius=mean(found.radii),
             on_object=mean(100 * found.on_object), in_box=mean(100 * found.in_box),
-            without_high=float(100 * np.isnan(found.radii).mean()))
+            without_high=float(100 * np.isnan(found.radii).mean()),
+            without_map=float(100 * (~np.isin(found.statuses, ('ok', 'tiny'))).mean()))
 
 
 def mean(values: np.ndarray) -> float:

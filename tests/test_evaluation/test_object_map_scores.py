@@ -51,6 +51,7 @@ def test_ious_at_all_thresholds_equal_one_by_one(tmp_path):
     assert scores.on_object[0] == pytest.approx(mask[grid > .9].mean())
     assert scores.in_box[0] == pytest.approx(inside[grid > .9].mean())
     assert scores.radii[0] == pytest.approx(relative_radius(mask)[grid > .9].mean())
+    assert scores.statuses.tolist() == ['ok']
     assert scores.best() == scores.ious[0].argmax()
 
 

@@ -24,6 +24,7 @@ class ObjectMapScores:
     Attributes:
         ids: ``(N,)`` annotation ids.
         areas: ``(N,)`` pixels of the true masks.
+        statuses: ``(N,)`` of the maps, ``'ok'`` and others.
         thresholds: ``(T,)``.
         ious: ``(N, T)`` in [0, 1]: of the pixels of the box whose value, divided by the highest there, is at or above a
             threshold, with the true mask.
@@ -33,6 +34,7 @@ class ObjectMapScores:
 
     ids: np.ndarray
     areas: np.ndarray
+    statuses: np.ndarray
     thresholds: np.ndarray
     ious: np.ndarray
     radii: np.ndarray
@@ -81,11 +83,12 @@ def score_object_maps(map_dir: str | Path, truth: str | Path, *, ids: Sequence[s
                 raise DataError(f'maps of an image of {(maps.height, maps.width)}', file=Path(map_dir) / image_id,
                                 expected=f'{mask.shape}, as the truth')
             number = place[a['id']]
-            rows.append((a['id'], mask.sum(), *_score(maps.full_size(number), maps.boxes[number], mask, levels, high)))
+            rows.append((a['id'], mask.sum(), maps.statuses[number],
+                         *_score(maps.full_size(number), maps.boxes[number], mask, levels, high)))
     if not rows:
         raise DataError('no object of the truth has a map', file=map_dir, expected='maps of the same annotation ids')
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return ObjectMapScores(columns[0], columns[1], levels, *columns[2:])
+    return ObjectMapScores(*columns[:3], levels, *columns[3:])
 
 
 def relative_radius(mask: np.ndarray) -> np.ndarray:
