@@ -144,6 +144,19 @@ def test_what_is_missing_or_contradicts(write):
     assert len(dataset(root, test_mode=True)) == 3
 
 
+def test_pseudo_labels_of_a_segmentor(write, tmp_path):
+    """Label maps by the images' ids, boxes beside them."""
+    (tmp_path / 'Y_crf').mkdir()
+    for number in (42, 7, 9):
+        Image.fromarray(np.full((20, 30), number % 3, np.uint8), 'L').save(tmp_path / f'Y_crf/{number:012d}.png')
+    steps = [PIPELINE[0], dict(type='wsss_mm.LoadLabelMaps'), PIPELINE[2]]
+    data = dataset(write(), label_dirs=dict(seg_map=str(tmp_path / 'Y_crf')), pipeline=steps)
+    assert [int(data[i]['data_samples'].gt_sem_seg.data.unique()) for i in range(3)] == [0, 1, 0]
+    (tmp_path / 'Y_crf/000000000007.png').unlink()
+    with pytest.raises(DataError, match='000000000007.png'):
+        dataset(tmp_path, label_dirs=dict(seg_map=str(tmp_path / 'Y_crf')), pipeline=steps)
+
+
 def test_the_image_has_to_be_the_annotated_one(write):
     root = write()
     Image.new('RGB', (31, 20)).save(root / 'train2017/000000000042.jpg')

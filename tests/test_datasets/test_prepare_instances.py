@@ -139,7 +139,7 @@ def test_masks_go_to_boxes_of_their_class():
 
 
 def test_what_is_wrong_is_named(voc):
-    with pytest.raises(DataError, match='no lists of image ids'):
+    with pytest.raises(DataError, match='no lists of annotated images'):
         write_instances(voc / 'JPEGImages')
     write_png(voc / 'SegmentationObject/a.png', np.ones((5, 5)))
     write_png(voc / 'SegmentationClass/a.png', np.ones((5, 5)))
@@ -169,3 +169,8 @@ def test_lists_of_their_own(voc):
     write_instances(voc)
     write_ids(voc / 'ImageSets/Segmentation/few.txt', ['b'])
     assert write_instances(voc)['few'] == dict(images=1, boxes=2, masks=1)
+    write_ids(voc / 'ImageSets/Segmentation/test.txt', ['nobody', 'annotated'])
+    assert sorted(write_instances(voc)) == ['few', 'train', 'val']
+    write_ids(voc / 'ImageSets/Segmentation/test.txt', ['b', 'forgotten'])
+    with pytest.raises(DataError, match='forgotten.xml: no such annotation'):
+        write_instances(voc)

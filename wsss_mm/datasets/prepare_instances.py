@@ -41,7 +41,8 @@ def write_instances(root: str | Path, sbd: str | Path | None = None, box_convent
     files; ``difficult`` is kept as a key of its own and not as COCO's ``ignore``, since MMDetection's ``CocoDataset``
     drops what has that, and the methods here learn from difficult objects. A mask goes to the box that it lies in
     (:func:`match`); void contours are part of no mask. Objects without a mask are in ``boxes_<split>.json`` alone, and
-    a split gets no ``instances_<split>.json`` if one of its images has no mask at all.
+    a split gets no ``instances_<split>.json`` if one of its images has no mask at all. Lists of which no image is
+    annotated, as VOC's test, are left out.
 
     Args:
         root: Folder in VOC's layout, with ``SegmentationClass`` and ``SegmentationObject``.
@@ -96,11 +97,14 @@ def source_of(root: str | Path) -> str:
 
 def _splits(root: Path) -> dict[str, list[str]]:
     # an empty list is a split of a toy that was drawn without it
-    lists = {path.stem: path for path in sorted((root / _LISTS).glob('*.txt')) if path.stat().st_size}
-    if not lists:
-        raise DataError('no lists of image ids', file=root / _LISTS, expected='train.txt, val.txt …',
+    lists = {path.stem: read_id_list(path) for path in sorted((root / _LISTS).glob('*.txt')) if path.stat().st_size}
+    annotated = {path.stem for path in (root / 'Annotations').glob('*.xml')}
+    found = {name: ids for name, ids in lists.items() if not annotated.isdisjoint(ids)}
+    if not found:
+        raise DataError('no lists of annotated images', file=root / _LISTS, expected='train.txt, val.txt …, and '
+                        'Annotations/<image id>.xml',
                         fix='name the folder that holds JPEGImages, Annotations and ImageSets with --root')
-    return {name: read_id_list(path) for name, path in lists.items()}
+    return found
 
 
 def _one_image(root: Path, image_id: str, index: Mapping[str, int], inst: Path | None, convention: str
