@@ -87,8 +87,8 @@ def score_object_maps(map_dir: str | Path, truth: str | Path, *, ids: Sequence[s
                          *_score(maps.full_size(number), maps.boxes[number], mask, levels, high)))
     if not rows:
         raise DataError('no object of the truth has a map', file=map_dir, expected='maps of the same annotation ids')
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return ObjectMapScores(*columns[:3], levels, *columns[3:])
+    numbers, areas, statuses, ious, radii, on_object, in_box = map(np.array, zip(*rows, strict=True))
+    return ObjectMapScores(numbers, areas, statuses, levels, ious, radii, on_object, in_box)
 
 
 def relative_radius(mask: np.ndarray) -> np.ndarray:
