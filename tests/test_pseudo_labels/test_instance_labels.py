@@ -378,6 +378,15 @@ def test_a_run_that_is_cut_short_ends_with_the_same_bytes(config, whole, content
     assert run(path)['skipped'] == 12 and contents(root) == found
 
 
+def test_workers_change_no_byte(config, whole, contents, tmp_path):
+    path = config(tmp_path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        cfg = load_config(path)
+        cfg.pseudo_labels.num_workers = 1
+        assert LabellingRun(cfg).run()['labelled'] == 12
+    assert contents(tmp_path / 'masks')['instances.json'] == contents(whole)['instances.json']
+
+
 def test_other_maps_or_boxes_are_refused(finished, explained):
     record, boxes = explained / 'maps/run.json', explained / 'toy/annotations/boxes_train.json'
     kept = record.read_bytes(), boxes.read_bytes()

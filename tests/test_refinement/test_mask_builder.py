@@ -285,6 +285,15 @@ def test_boxes_outside_have_no_mask_and_shift_nothing(image):
     assert np.array_equal(found.masks[[0, 2]], expected.masks)
 
 
+def test_many_objects_are_done_some_at_a_time(image, monkeypatch):
+    maps = random_maps(5, 2)
+    maps.grids[1][:] = maps.grids[4][:] = 0
+    together = MaskBuilder(blur=(1, 4))(image, maps)
+    monkeypatch.setattr('wsss_mm.refinement.mask_builder._AT_ONCE', 2)
+    apart = MaskBuilder(blur=(1, 4))(image, maps)
+    assert np.array_equal(together.masks, apart.masks) and together.statuses == apart.statuses
+
+
 def test_images_without_objects(image):
     assert MaskBuilder()(image, maps_of(np.zeros((0, 4)), [])).masks.shape == (0, 60, 80)
 

@@ -15,6 +15,7 @@ from wsss_mm.refinement.dense_crf import PreparedCRF
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.structures import ObjectMaps, ObjectMasks
 
+_AT_ONCE = 16
 MASK_PRESETS: dict[str, dict] = dict(
     official=dict(thresholds='area', fg_threshold=.85, bg_threshold=.2, blur=(16, 48)),
     paper=dict(thresholds='value', fg_threshold=.8, bg_threshold=.2, blur=None))
@@ -115,14 +116,13 @@ class MaskBuilder:
         valid = np.array([status != 'invalid' for status in maps.statuses], bool)
         if valid.any():
             crf = self.crf.prepare(image)
-            explained = np.flatnonzero(attributions.any((1, 2)))
             find = self._by_area if self.by_area else self._by_value
-            if len(explained):
-                masks[explained], statuses[explained] = find(crf, attributions[explained], boxes[explained])
+            for some in _groups(np.any(attributions, axis=(1, 2))):
+                masks[some], statuses[some] = find(crf, attributions[some], boxes[some])
             if self.exclusive:
                 masks = exclude(masks, attributions, boxes)
-            empty = np.flatnonzero(valid & ~(masks == 1).any((1, 2)))
-            masks[empty], statuses[empty] = fallback_masks(crf, boxes[empty], size, self.priors, self.cut, self.enough)
+            for some in _groups(valid & ~np.any(masks == 1, axis=(1, 2))):
+                masks[some], statuses[some] = fallback_masks(crf, boxes[some], size, self.priors, self.cut, self.enough)
         details = [dict(explained=status, positives=int(p), iterations=int(i))
                    for status, p, i in zip(maps.statuses, maps.positives, maps.iterations, strict=True)]
         return ObjectMasks(masks, maps.ids, maps.boxes, maps.labels, statuses.tolist(), details=details)
@@ -164,6 +164,12 @@ class MaskBuilder:
             masks[left[open_]] = crf.refine_objects(start) > self.cut
             open_ = open_ & (masks[left].sum((1, 2)) <= self.retry_enough * areas[left])
         return masks, retried
+
+
+def _groups(chosen: np.ndarray) -> list[np.ndarray]:
+    """Numbers of the chosen objects, some at a time: COCO has images with 90 of them."""
+    numbers = np.flatnonzero(chosen)
+    return [numbers[i:i + _AT_ONCE] for i in range(0, len(numbers), _AT_ONCE)]
 
 
 def attribution(full: np.ndarray, box: np.ndarray) -> np.ndarray:
