@@ -25,7 +25,7 @@ model = dict(
     roi_head=dict(
         type='StandardRoIHead',
         bbox_roi_extractor=dict(
-            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=2),
+            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=1),
             out_channels=64, featmap_strides=[4, 8], finest_scale=24),
         bbox_head=dict(
             type='Shared2FCBBoxHead', in_channels=64, fc_out_channels=128, roi_feat_size=7, num_classes=6,
@@ -35,7 +35,7 @@ model = dict(
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.),
             loss_bbox=dict(type='L1Loss', loss_weight=1.)),
         mask_roi_extractor=dict(
-            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
+            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=1),
             out_channels=64, featmap_strides=[4, 8], finest_scale=24),
         mask_head=dict(
             type='wsss_mm.IgnoreFCNMaskHead', grow='neighbour', grow_threshold=.9, balanced=True, num_convs=2,
