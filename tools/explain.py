@@ -14,7 +14,7 @@ Examples:
         --boxes 48,240,195,371,car 8,12,352,498,person
     the toy detector by Grad-CAM:
     python tools/explain.py configs/bbam/faster-rcnn_toy.py --explainer gradcam --out explained \\
-        --masks configs/bbam/masks_toy.py --image data/toy_voc/boxes_world0/JPEGImages/train_0000.jpg
+        --masks configs/bbam/masks_toy.py --image data/toy_voc/boxes_world0/JPEGImages/train_00000.jpg
     BBAM with other settings:
     python tools/explain.py my_faster_rcnn.py --checkpoint my.pth --image street.jpg --out explained \\
         --options iterations=100 heads=box

@@ -37,26 +37,29 @@ def object_sheet(image: np.ndarray, maps: ObjectMaps, names: Sequence[str], pale
         uint8 RGB.
     """
     columns = ['image', 'attribution'] + (['mask'] if masks is not None else [])
-    width = _GAP + len(columns) * (_CELL + _GAP)
-    head = _CAPTION * (2 if title else 1) + _GAP
-    row_height = _CAPTION + _CELL + _GAP
-    sheet = Image.new('RGB', (width, head + max(1, len(maps)) * row_height), _PAPER)
+    rows = []
+    for number in range(len(maps)):
+        rows.append([picture_of_boxes(image, maps, number, names, palette), picture_of_map(image, maps, number)])
+        if masks is not None:
+            rows[-1].append(picture_of_mask(image, masks, number, palette))
+    heights = [_CAPTION + max(cell.shape[0] for cell in row) + _GAP for row in rows]
+    head = _CAPTION * (2 if title else 1)
+    sheet = Image.new('RGB', (_GAP + len(columns) * (_CELL + _GAP), head + (sum(heights) or _CAPTION)), _PAPER)
     draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(size=15), ImageFont.load_default(size=12)
     if title:
         draw.text((_GAP, _GAP // 2), title, fill=_INK, font=font)
     for column, name in enumerate(columns):
         draw.text((_GAP + column * (_CELL + _GAP), head - 18), name, fill=_FAINT, font=small)
-    if not len(maps):
-        draw.text((_GAP, head + _GAP), 'no objects', fill=_INK, font=font)
-    for number in range(len(maps)):
-        top = head + number * row_height
+    if not rows:
+        draw.text((_GAP, head), 'no objects', fill=_INK, font=font)
+    top = head
+    for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
         draw.text((_GAP, top + 2), object_caption(maps, number, names, scores), fill=_INK, font=font)
-        cells = [picture_of_boxes(image, maps, number, names, palette), picture_of_map(image, maps, number)]
-        if masks is not None:
-            cells.append(picture_of_mask(image, masks, number, palette))
-        for column, cell in enumerate(cells):
+        for column, cell in enumerate(row):
             left = _GAP + column * (_CELL + _GAP) + (_CELL - cell.shape[1]) // 2
-            sheet.paste(Image.fromarray(cell), (left, top + _CAPTION + (_CELL - cell.shape[0]) // 2))
+            free = height - _CAPTION - _GAP - cell.shape[0]
+            sheet.paste(Image.fromarray(cell), (left, top + _CAPTION + free // 2))
+        top += height
     return np.asarray(sheet).copy()
 
 
