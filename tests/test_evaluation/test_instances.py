@@ -1,6 +1,6 @@
 import copy
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -255,14 +255,28 @@ def test_metric_refuses_other_classes(files, results):
         metric.evaluate(2)
 
 
-def test_tool(files, truth, results, tmp_path):
-    def run(made, *more):
-        return subprocess.run([sys.executable, 'tools/evaluate.py', '--instances', files[1](made), '--truth', files[0],
-                               *more], capture_output=True, text=True, cwd=ROOT, check=False)
-    done = run(truth, '--out', str(tmp_path / 'scores.json'))
-    assert done.returncode == 0 and '| all' in done.stdout and '100.00' in done.stdout
-    assert json.loads((tmp_path / 'scores.json').read_text())['iou'] == pytest.approx(100)
-    assert 'AP50' in run(results).stdout
+def test_tool(files, truth, results, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    monkeypatch.setenv('PYTHONPATH', '')   # the tool changes both
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+
+    def run(*options):
+        monkeypatch.setattr(sys, 'argv', ['evaluate.py', '--truth', files[0], *options])
+        with pytest.raises(SystemExit) as done:
+            runpy.run_path(str(ROOT / 'tools/evaluate.py'), run_name='__main__')
+        said = capsys.readouterr()
+        return done.value.code, said.out + said.err
+    out = tmp_path / 'scores.json'
+    code, said = run('--instances', files[1](truth), '--out', str(out), '--sizes', '8', '12')
+    assert code == 0 and '| all' in said and '100.00' in said
+    assert json.loads(out.read_text())['counts']['size'] == dict(small=1, medium=1, large=1)
+    ids = tmp_path / 'ids.txt'
+    ids.write_text('b\n')
+    assert 'images 1' in run('--instances', files[1](results), '--ids', str(ids))[1]
     truth['annotations'][0]['score'] = .5
-    done = run(truth)
-    assert done.returncode == 2 and '1 of 4 entries have a `score`' in done.stderr
+    code, said = run('--instances', files[1](truth))
+    assert code == 2 and '1 of 4 entries have a `score`' in said
+    code, said = run('some/labels')
+    assert code == 2 and 'no --ids' in said
+    code, said = run('some/labels', '--instances', files[0])
+    assert code == 2 and 'labels and instances are given' in said
