@@ -158,7 +158,8 @@ class IgnoreFCNMaskHead(FCNMaskHead):
             zero = mask_preds.sum() * 0
             return dict(loss_mask=dict(loss_mask=zero, used_mask_pixels=zero.detach()), mask_targets=targets)
         labels = torch.cat([result.pos_gt_labels for result in sampling_results])
-        logits = mask_preds[torch.arange(len(mask_preds)), 0 if self.class_agnostic else labels].float()
+        columns = torch.zeros_like(labels) if self.class_agnostic else labels
+        logits = mask_preds[torch.arange(len(columns), device=columns.device), columns].float()
         positive, negative = grow_masks(targets == 1, targets > 0, logits.sigmoid(), self.grow, self.grow_threshold)
         loss = self.loss_mask.loss_weight * ignoring_mask_loss(logits, positive, negative, self.balanced)
         used = (positive | negative).float().mean()
