@@ -259,10 +259,14 @@ def part_noise(world: World) -> dict[str, Any]:
             detector = world.train(DETECTOR, folder / 'detector', f'train_dataloader.dataset.ann_file={every}')
             maps = world.generate(DETECTOR, folder / f'maps{world.suffix}', boxes=some,
                                   checkpoint=detector / 'final.pth')
-        masks = world.masks(maps, folder / f'masks{world.suffix}', boxes=some)
-        network = world.train(MASK_RCNN, folder / f'mask_rcnn{world.suffix}',
-                              f'train_dataloader.dataset.ann_file={masks / "instances.json"}')
-        row = dict(bbox=world.predictions(DETECTOR, detector)['bbox'], **world.predictions(MASK_RCNN, network))
+        if noise == '0' and world.images is None:
+            masks, network = world.bbam[1], ROOT / world.stage('train', MASK_RCNN).work_dir
+        else:
+            masks = world.masks(maps, folder / f'masks{world.suffix}', boxes=some)
+            network = world.train(MASK_RCNN, folder / f'mask_rcnn{world.suffix}',
+                                  f'train_dataloader.dataset.ann_file={masks / "instances.json"}')
+        row: dict[str, Any] = dict(bbox=world.predictions(DETECTOR, detector)['bbox'],
+                                   segm=world.predictions(MASK_RCNN, network)['segm'])
         row['BBAM'] = world.score_masks(masks, ids)
         for name in ('box fill', 'GrabCut'):
             out = world.generate(f'configs/{BASELINES[name]}.py', folder / f'{slug(name)}{world.suffix}', boxes=some)
