@@ -9,7 +9,7 @@ from typing import Any
 from toy_image_tags import mean_sd
 
 EDGES = (26., 29., 33., 37.)   # sides that part the toy's objects into about fifths
-SIDE_NAMES = ('below 26', '26 to 29', '29 to 33', '33 to 37', '37 and more')
+SIDE_NAMES = ('< 26', '26 to 29', '29 to 33', '33 to 37', '> 37')
 # AP, AP25, AP50, AP70, AP75, ABO of the paper's Table 5.1 and 5.4, VOC val
 PAPER_AP = {'Mask R-CNN, BBAM': '29.6 / – / 61.9 / – / 25.8 / –',
             'Mask R-CNN, BBAM + proposals': '33.4 / 76.8 / 63.7 / 39.5 / 31.8 / 63.0',
@@ -31,8 +31,7 @@ def write_results(folders: dict[int, Path], parts: Sequence[str], out: Path) -> 
     worlds = ' / '.join(map(str, folders))
     lines = [f'Made by `python benchmarks/toy_bbam.py --worlds {worlds.replace(" / ", " ")}`. Where a cell has several '
              f'numbers, they are of worlds {worlds}; ± is the standard deviation over worlds. Small, '
-             'medium and large: a true area below 26², below 36², and more pixels. An object without a mask or map counts '
-             '0.']
+             'medium, large: a true area below 26², below 36², and more pixels. An object without a mask or map counts 0.']
     for part, runs in results.items():
         first = next(iter(runs.values()))
         note = f' (the first {first["images"]} training images)' if first.get('images') else ''
@@ -169,11 +168,11 @@ def draw(results: dict[str, Runs], out: Path) -> None:
             {'Mask R-CNN on BBAM, AP50 on val': [average(runs, n, 'segm', 'AP50') for n in steps],
              **{f'{name}, mask IoU on train': [average(runs, n, name, 'iou') for n in steps]
                 for name in ('BBAM', 'box fill', 'GrabCut')}},
-            'Boxes with noise', 'change of the sides, %', '%', steps)
+            'Boxes with noise', 'change of the sides, %', 'percent', steps)
     if 'variants' in results:
         runs = results['variants']
         save_step_curves(out / 'toy_bbam_strides.png', {
-            f'stride {name}': by_side(runs, 'strides', name, 'maps') for name in next(iter(runs.values()))['strides']},
+            f'stride, {name}': by_side(runs, 'strides', name, 'maps') for name in next(iter(runs.values()))['strides']},
             'Maps by stride, best threshold', **label)
     if 'masks' in results:
         runs = results['masks']

@@ -26,7 +26,8 @@ from _toy_bbam_tables import EDGES, write_results
 
 PARTS = ('masks', 'variants', 'training', 'noise')
 SIZES = (26., 36.)   # sides of squares; a quarter of the toy's objects is small, a quarter large
-STRIDES = dict(adaptive=None, small=24 * 96 / 800, large=48 * 96 / 800)   # the paper's 24 and 48, for 96 px
+# the paper's 24 and 48 are for images of 800 px
+STRIDES = {'adaptive': None, 'fixed, 2.88 px': 24 * 96 / 800, 'fixed, 5.76 px': 48 * 96 / 800}
 BASELINES = {
     'box fill': 'box_baselines/instances_fill_toy', 'inner box': 'box_baselines/instances_inner_toy',
     'GrabCut': 'box_baselines/instances_grabcut_toy', 'box + CRF': 'box_baselines/instances_crf_toy',
@@ -214,7 +215,7 @@ def part_variants(world: World) -> dict[str, Any]:
         for name, value in variants.items():
             maps, masks = world.bbam
             if value is not None:
-                folder = world.own / f'{kind}_{name}{world.suffix}'
+                folder = world.own / f'{kind}_{slug(name)}{world.suffix}'
                 option = explainer_options(**{dict(heads='heads', strides='stride')[kind]: value})
                 maps = world.generate(DETECTOR, folder / 'maps', *option, boxes=boxes)
                 masks = world.masks(maps, folder / 'masks', boxes=boxes)
