@@ -54,7 +54,10 @@ def object_sheet(image: np.ndarray, maps: ObjectMaps, names: Sequence[str], pale
         draw.text((_GAP, head), 'no objects', fill=_INK, font=font)
     top = head
     for number, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        draw.text((_GAP, top + 2), object_caption(maps, number, names, scores), fill=_INK, font=font)
+        caption = object_caption(maps, number, names, scores)
+        if masks is not None and masks.statuses[number] != maps.statuses[number]:
+            caption += f'; mask: {masks.statuses[number]}'
+        draw.text((_GAP, top + 2), caption, fill=_INK, font=font)
         for column, cell in enumerate(row):
             left = _GAP + column * (_CELL + _GAP) + (_CELL - cell.shape[1]) // 2
             free = height - _CAPTION - _GAP - cell.shape[0]
