@@ -30,8 +30,8 @@ def write_results(folders: dict[int, Path], parts: Sequence[str], out: Path) -> 
         masks=mask_tables, variants=variant_tables, training=training_tables, noise=noise_tables)
     worlds = ' / '.join(map(str, folders))
     lines = [f'Made by `python benchmarks/toy_bbam.py --worlds {worlds.replace(" / ", " ")}`. Where a cell has several '
-             f'numbers, they are of worlds {worlds}; ± is the standard deviation over worlds. Small, '
-             'medium, large: a true area below 26², below 36², and more pixels. An object without a mask or map counts 0.']
+             f'numbers, they are of worlds {worlds}; ± is the standard deviation over worlds. Small, medium, '
+             'large: a true area below 26², below 36², and more pixels. An object without a mask or map counts 0.']
     for part, runs in results.items():
         first = next(iter(runs.values()))
         note = f' (the first {first["images"]} training images)' if first.get('images') else ''
