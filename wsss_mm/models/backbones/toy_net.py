@@ -57,6 +57,7 @@ class ToyNet(CheckedPretrained):
         out_indices: Stages to return, from 0, 1, 2.
         norm_eval: In training too, batch norms use their running statistics and leave them as they are, as those of
             pretrained networks do.
+        contiguous: Maps are channels-first in memory, for detectors: RoIAlign of mmcv 2.1.0 misreads others.
         init_cfg: A checkpoint whose last stage is of another shape leaves that stage at its initialisation.
 
     Raises:
@@ -67,7 +68,8 @@ class ToyNet(CheckedPretrained):
 
     def __init__(self, channels: Sequence[int] = (32, 64, 96), output_stride: int = 4, last_kernel: int = 1,
                  last_dilations: Sequence[int] = (1,), out_indices: Sequence[int] = (2,),
-                 norm_eval: bool = False, init_cfg: dict | list[dict] | None = None) -> None:
+                 norm_eval: bool = False, contiguous: bool = False,
+                 init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         if output_stride not in (2, 4, 8):
             raise ConfigError(f'ToyNet: output_stride={output_stride}', expected='2, 4 or 8')
@@ -75,7 +77,7 @@ class ToyNet(CheckedPretrained):
         if not set(out_indices) <= {0, 1, 2}:
             raise ConfigError(f'ToyNet: out_indices={tuple(out_indices)}', expected='some of 0, 1, 2')
         stem, first, last = channels
-        self.out_indices, self.norm_eval = tuple(out_indices), norm_eval
+        self.out_indices, self.norm_eval, self.contiguous = tuple(out_indices), norm_eval, contiguous
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True),
                                   nn.MaxPool2d(3, 2 // dense, 1))
         self.layer1 = ResidualBlock(stem, first, dilation=dense)
@@ -98,5 +100,5 @@ class ToyNet(CheckedPretrained):
         outputs = []
         for stage in (self.layer1, self.layer2, self.layer3):
             x = stage(x)
-            outputs.append(x)
+            outputs.append(x.contiguous() if self.contiguous else x)
         return tuple(outputs[i] for i in self.out_indices)
