@@ -36,7 +36,9 @@ val_dataloader = dict(
             dict(type='Resize', scale=(96, 96), keep_ratio=True),   # their own size; mmdet asks for the scale factor
             dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='wsss_mm.InstanceMetric', ann_file=data_root + '/annotations/instances_val.json')
+# sizes: sides of squares; a quarter of the objects is small, a quarter large
+val_evaluator = dict(
+    type='wsss_mm.InstanceMetric', ann_file=data_root + '/annotations/instances_val.json', sizes=(26, 36))
 test_evaluator = val_evaluator
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -11,7 +11,7 @@ model = dict(
     type='MaskRCNN',
     data_preprocessor={{_base_.data_preprocessor}},
     backbone=dict(
-        type='wsss_mm.ToyNet', output_stride=8, out_indices=(0, 2),
+        type='wsss_mm.ToyNet', output_stride=8, out_indices=(0, 2), contiguous=True,
         init_cfg=dict(
             type='Pretrained', checkpoint='work_dirs/pretrain/textures_{{$TOY_PROFILE:boxes}}/final.pth',
             prefix='backbone.')),
@@ -54,7 +54,7 @@ model = dict(
             assigner=dict(
                 type='MaxIoUAssigner', pos_iou_thr=.5, neg_iou_thr=.5, min_pos_iou=.5, match_low_quality=False,
                 ignore_iof_thr=-1),
-            sampler=dict(type='RandomSampler', num=64, pos_fraction=.25, neg_pos_ub=-1, add_gt_as_proposals=True),
+            sampler=dict(type='RandomSampler', num=64, pos_fraction=.5, neg_pos_ub=-1, add_gt_as_proposals=True),
             mask_size=28, pos_weight=-1, debug=False)),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=100, nms=dict(type='nms', iou_threshold=.7), min_bbox_size=0),
@@ -70,8 +70,8 @@ train_dataloader = dict(dataset=dict(
         dict(type='PackDetInputs')]))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-3),
-    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=.3)}), clip_grad=dict(max_norm=10))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-3),
+    paramwise_cfg=dict(custom_keys={'shared_fcs': dict(lr_mult=.3)}), clip_grad=dict(max_norm=10))
 param_scheduler = [
     dict(type='LinearLR', start_factor=.04, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=100, end=max_iters)]
