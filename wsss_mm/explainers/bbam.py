@@ -271,9 +271,6 @@ class _Records:
             iou_used=self.iou_used, iterations=self.iterations, loss_box=self.loss_box, loss_cls=self.loss_cls)
 
 
-
-
-
 def _reference(adapter: DetectorAdapter, features: Sequence[Tensor | None], rois: Tensor, labels: Tensor,
                shape: tuple[int, int]) -> tuple[Tensor, ...]:
     """Of each RoI: is its class right, its probability, its offsets, its predicted box, and the RoIs of each stage."""
