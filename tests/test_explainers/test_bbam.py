@@ -5,6 +5,7 @@ side of one moves a cell by up to twice the learning rate; float64 tells a wrong
 """
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -324,3 +325,20 @@ def test_approximations_stay_near(known, option, iterations):
     expected, found = (explainer(iterations=iterations, **o).explain(model, **scenes)[0] for o in ({}, option))
     assert found.statuses == expected.statuses and found.grids[0].shape == expected.grids[0].shape
     assert np.abs(found.grids[0] - expected.grids[0]).mean() < .1
+
+
+def test_the_frozen_copy_is_kept_until_the_weights_change(known):
+    model, scenes = known
+    own = explainer(iterations=3)
+    before = own.explain(model, **scenes)
+    kept = own._kept[2]
+    same(own.explain(model, **scenes), before)
+    assert own._kept[2] is kept
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        model.roi_head.bbox_head.fc_cls.weight.mul_(.5)
+    same(own.explain(model, **scenes), explainer(iterations=3).explain(model, **scenes))
+    with torch.no_grad():
+        model.roi_head.bbox_head.fc_cls.weight.mul_(2)
+    same(own.explain(model, **scenes), before)
+    assert pickle.loads(pickle.dumps(own))._kept is None

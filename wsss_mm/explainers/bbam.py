@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,6 +93,7 @@ class BBAMExplainer(ObjectExplainer):
         if self.settings.heads not in ('both', 'box', 'cls'):
             raise ConfigError(f'heads={self.settings.heads!r} of BBAMExplainer', expected="'both', 'box' or 'cls'")
         self.scale, self.seed, self.max_batch, self.crop = scale, seed, max_batch, crop
+        self._kept: tuple[weakref.ref, list, DetectorAdapter] | None = None
 
     def check(self, model: nn.Module) -> None:
         """Refuse a detector that cannot be explained."""
@@ -143,7 +145,7 @@ class BBAMExplainer(ObjectExplainer):
         for record in records:
             inputs, factors = explained_input(model, record.image, self.scale)
             if adapter is None:
-                adapter = DetectorAdapter(model, inputs, self.settings.amp)
+                adapter = self._adapted(model, inputs)
                 _check_labels(model, adapter.num_classes, [r.labels for r in records])
             jobs += self._jobs(adapter, inputs, factors, record)
         if adapter is None:
@@ -161,6 +163,19 @@ class BBAMExplainer(ObjectExplainer):
             jobs = [j for j in jobs if not j.diverged] + again
         for job in jobs:
             job.record.finish(job)
+
+    def _adapted(self, model: Any, inputs: Tensor) -> DetectorAdapter:
+        """The model's frozen copy, kept for the next call as long as the model is the same."""
+        tensors = [*model.parameters(), *model.buffers()]
+        state = [(x._version, x.data_ptr()) for x in tensors]
+        if self._kept is None or self._kept[0]() is not model or self._kept[1] != state:
+            self._kept = weakref.ref(model), state, DetectorAdapter(model, inputs)
+        adapter = self._kept[2]
+        adapter.amp = self.settings.amp
+        return adapter
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), '_kept': None}   # processes that label get no copy of the detector
 
     @torch.no_grad()
     def _jobs(self, adapter: DetectorAdapter, inputs: Tensor, factors: np.ndarray, record: _Records,
