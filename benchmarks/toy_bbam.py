@@ -182,7 +182,8 @@ def proposal_masks(world: World) -> Path:
     from wsss_mm.engine import stages
     hierarchy = stages.load_config('configs/proposals/hierarchy_toy.py').pseudo_labels.generator.proposals
     return world.masks(world.bbam[0], world.own / 'proposals/masks',
-                       *flat('pseudo_labels.generator.proposals', hierarchy.items()))
+                       'pseudo_labels.generator.refiner.type=wsss_mm.ProposalRefiner',
+                       *flat('pseudo_labels.generator.refiner.proposals', hierarchy.items()))
 
 
 def part_masks(world: World) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from wsss_mm.pseudo_labels import InstanceLabels, semantic_labels
 from wsss_mm.pseudo_labels.instance_labels import valid_boxes
 from wsss_mm.pseudo_labels.run import LabellingRun
 from wsss_mm.pseudo_labels.workers import LabelWorkers
-from wsss_mm.refinement import Proposals, refine_mask
+from wsss_mm.refinement import ProposalRefiner, Proposals, refine_mask
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.run_lengths import decode_mask, encode_masks
 from wsss_mm.structures import ImageSample, ObjectMasks
@@ -163,13 +163,19 @@ def test_an_image_without_objects():
     assert not result.labels['labels'].any() and made(result)['instances'] == []
 
 
+def refiner(proposals):
+    found = ProposalRefiner(dict(type='wsss_mm.HierarchyProposals'))
+    found.proposals = lambda image_id, image: proposals
+    return found
+
+
 @pytest.mark.parametrize('refine_labels', [True, False])
 def test_masks_are_refined_by_proposals(refine_labels, monkeypatch):
     """The sure mask and the possible one, each by the rule; the label map of these or of those before."""
     sure, possible = block(5, 5, 20, 45), block(5, 5, 35, 25)
     proposals = Proposals.from_masks([block(5, 5, 38, 24) > 0, block(4, 4, 22, 30) > 0, block(6, 6, 10, 10) > 0])
     generator = GivenMasks({1: np.where(sure, 1, 2 * possible)}, classes=['cow'], refine_labels=refine_labels)
-    generator.proposals = lambda image_id, image: proposals
+    generator.refiner = refiner(proposals)
     box = np.array([2, 2, 40, 38], np.float32)
     result = generator.label(sample_of([box], [1]), {}, {})
     mask = decode_mask(made(result)['instances'][0]['segmentation'], 40, 60)
@@ -186,7 +192,7 @@ def test_a_mask_that_refinement_would_empty_stays():
     mask = block(18, 5, 22, 25)
     generator = GivenMasks({1: mask}, classes=['cow'])
     proposals = Proposals.from_masks([block(30, 30, 40, 40) > 0])
-    generator.proposals = lambda image_id, image: proposals
+    generator.refiner = refiner(proposals)
     found = made(generator.label(sample_of([[5, 5, 20, 25]], [1]), {}, {}))['instances'][0]
     assert np.array_equal(decode_mask(found['segmentation'], 40, 60), mask == 1)
 
@@ -209,8 +215,9 @@ def test_what_does_not_fit_is_refused():
         GivenMasks(masks)
     with pytest.raises(ConfigError, match='semantic'):
         GivenMasks(masks, classes=['cow'], semantic='best')
-    with pytest.raises(ConfigError, match='proposal_rule'):
-        GivenMasks(masks, classes=['cow'], proposal_rule='best')
+    with pytest.raises(ConfigError, match='rule'):
+        GivenMasks(masks, classes=['cow'], refiner=dict(
+            type='wsss_mm.ProposalRefiner', proposals=dict(type='wsss_mm.HierarchyProposals'), rule='best'))
     with pytest.raises(DataError, match='no such COCO file'):
         GivenMasks(masks, ann_file='none.json').fingerprint()
 

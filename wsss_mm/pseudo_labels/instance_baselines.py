@@ -152,7 +152,7 @@ class BestProposalInstances(_BoxInstances):
     Args:
         proposals: Config of what gives them, :class:`~wsss_mm.refinement.MaskProposals` or
             :class:`~wsss_mm.refinement.HierarchyProposals`.
-        **options: As of :class:`InstanceLabels`, of which no other proposals refine the masks.
+        **options: As of :class:`InstanceLabels`.
     """
 
     def __init__(self, proposals: dict, **options: Any) -> None:

@@ -18,7 +18,6 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.localization import pixel_boxes
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.refinement.box_prior import fallback_masks
-from wsss_mm.refinement.proposal_rule import refine_pairs
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.run_lengths import decode_mask, encode_masks, mask_api
 from wsss_mm.safe_loading import file_sha256
@@ -49,9 +48,8 @@ class InstanceLabels(LabelGenerator):
             annotation ids (VOC's XML), objects are numbered from 1.
         classes: Names of the classes 1 … C, for the categories without ``ann_file``.
         semantic: ``mode`` of :func:`semantic_labels`.
-        proposals: Config of a source of mask proposals, by which masks are refined; None: they are not.
-        proposal_rule: ``'official'`` or ``'paper'``, see :func:`~wsss_mm.refinement.refine_masks`.
-        refine_labels: False makes the label maps of the masks before they are refined by proposals, as BBAM's
+        refiner: Config of a :class:`~wsss_mm.refinement.ProposalRefiner`; None: masks stay as they are made.
+        refine_labels: False makes the label maps of the masks before they are refined, as BBAM's
             published script does; the published 73.7 mIoU is with them.
         crf: The CRF for objects without a pixel; by default ``dict(type='wsss_mm.DenseCRF', preset='bbam')``.
         image_suffix: Of the images' file names, without ``ann_file``.
@@ -64,20 +62,18 @@ class InstanceLabels(LabelGenerator):
     needs_model = False
 
     def __init__(self, ann_file: str | Sequence[str] | None = None, classes: Sequence[str] | None = None,
-                 semantic: str = 'official', proposals: dict | None = None, proposal_rule: str = 'official',
-                 refine_labels: bool = True, crf: dict | None = None, image_suffix: str = '.jpg') -> None:
+                 semantic: str = 'official', refiner: dict | None = None, refine_labels: bool = True,
+                 crf: dict | None = None, image_suffix: str = '.jpg') -> None:
         mask_api()
         if ann_file is None and classes is None:
             raise ConfigError(f'{type(self).__name__} without ann_file and classes',
                               expected='ann_file, the COCO file of the boxes; or classes, the names of 1 … C')
         if semantic not in SEMANTIC_MODES:
             raise ConfigError(f'semantic={semantic!r}', expected=', '.join(SEMANTIC_MODES))
-        if proposal_rule not in ('official', 'paper'):
-            raise ConfigError(f'proposal_rule={proposal_rule!r}', expected="'official' or 'paper'")
         self.ann_files = [] if ann_file is None else [ann_file] if isinstance(ann_file, str) else list(ann_file)
         self.classes, self.image_suffix = tuple(classes or ()), image_suffix
-        self.semantic, self.proposal_rule, self.refine_labels = semantic, proposal_rule, refine_labels
-        self.proposals = None if proposals is None else TASK_UTILS.build(proposals)
+        self.semantic, self.refine_labels = semantic, refine_labels
+        self.refiner = None if refiner is None else TASK_UTILS.build(refiner)
         self.crf = TASK_UTILS.build(crf or dict(type='wsss_mm.DenseCRF', preset='bbam'))
 
     @abstractmethod
@@ -92,7 +88,7 @@ class InstanceLabels(LabelGenerator):
         """
 
     def fingerprint(self) -> dict[str, str]:
-        """``annotations``: of the COCO files; and what the proposals are made of.
+        """``annotations``: of the COCO files; and what a refiner's proposals are made of.
 
         Raises:
             DataError: a COCO file is missing.
@@ -105,8 +101,8 @@ class InstanceLabels(LabelGenerator):
                                 fix='python tools/prepare_dataset.py instances --help')
             hashes = ' '.join(file_sha256(path) for path in self.ann_files)
             found['annotations'] = hashlib.sha256(hashes.encode()).hexdigest()
-        if self.proposals is not None:
-            found.update({f'proposals {name}': value for name, value in self.proposals.fingerprint().items()})
+        if self.refiner is not None:
+            found.update(self.refiner.fingerprint())
         return found
 
     def label(self, sample: ImageSample, features: dict[str, Tensor], constants: dict[str, Tensor]) -> LabelResult:
@@ -134,7 +130,7 @@ class InstanceLabels(LabelGenerator):
         masks, statuses = self._fill(sample, found.masks[valid], boxes, given)
         notes += [f'annotation {i}: {new}' for i, old, new in zip(found.ids[valid], given, statuses, strict=True)
                   if new != old]
-        refined = self._refine(sample, masks, boxes)
+        refined = masks if self.refiner is None else self.refiner(sample.image_id, sample.image, masks, boxes)
         content = dict(
             image=dict(file_name=sample.image_id + self.image_suffix, height=sample.height, width=sample.width,
                        id=sample.image_id),
@@ -158,15 +154,6 @@ class InstanceLabels(LabelGenerator):
         for i, status in zip(empty.tolist(), found, strict=True):
             statuses[i] = status
         return masks, statuses
-
-    def _refine(self, sample: ImageSample, masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """Masks refined by proposals; one that would lose all its pixels stays."""
-        if self.proposals is None or not len(masks):
-            return masks
-        sure, possible = refine_pairs(masks == 1, masks > 0, boxes, self.proposals(sample.image_id, sample.image),
-                                      self.proposal_rule == 'official')
-        refined = np.where(sure, 1, np.where(possible, 2, 0)).astype(np.uint8)
-        return np.where(np.any(sure, axis=(1, 2), keepdims=True), refined, masks)
 
     def _annotations(self, sample: ImageSample, found: ObjectMasks, kept: np.ndarray, masks: np.ndarray,
                      statuses: list[str]) -> list[dict[str, Any]]:

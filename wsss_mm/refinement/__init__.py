@@ -6,10 +6,10 @@ from wsss_mm.refinement.hierarchy_proposals import HierarchyProposals
 from wsss_mm.refinement.mask_builder import MaskBuilder
 from wsss_mm.refinement.permutohedral import PermutohedralLattice
 from wsss_mm.refinement.proposal_files import MaskProposals
-from wsss_mm.refinement.proposal_rule import refine_mask, refine_masks, refine_pairs
+from wsss_mm.refinement.proposal_rule import ProposalRefiner, refine_mask, refine_masks, refine_pairs
 from wsss_mm.refinement.proposals import Proposals
 from wsss_mm.refinement.random_walk import random_walk
 
 __all__ = ['BatchCRF', 'CRF_PRESETS', 'DenseCRF', 'HierarchyProposals', 'MaskBuilder', 'MaskProposals',
-           'PermutohedralLattice', 'PreparedCRF', 'Proposals', 'random_walk', 'refine_mask', 'refine_masks',
-           'refine_pairs']
+           'PermutohedralLattice', 'PreparedCRF', 'ProposalRefiner', 'Proposals', 'random_walk', 'refine_mask',
+           'refine_masks', 'refine_pairs']

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from wsss_mm.errors import DataError
+from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.refinement.proposals import Proposals
+from wsss_mm.registry import TASK_UTILS
 
 # What the published code has in the place of "is a subset of", and the area of the smallest box that it refines.
 PERCENT_INSIDE = 95
@@ -96,6 +97,53 @@ def refine_pairs(sure: np.ndarray, possible: np.ndarray, boxes: np.ndarray, prop
     """
     sure = refine_masks(sure, boxes, proposals, official)
     return sure, refine_masks(possible, boxes, proposals, official) | sure
+
+
+@TASK_UTILS.register_module()
+class ProposalRefiner:
+    """Masks of objects, some of their pixels ignored, refined by an image's mask proposals (:func:`refine_pairs`).
+
+    A mask that would lose all its sure pixels stays as it is.
+
+    Args:
+        proposals: Config of a source of proposals: :class:`~wsss_mm.refinement.MaskProposals`, which reads MCG's files
+            and others, or :class:`~wsss_mm.refinement.HierarchyProposals`, which makes them.
+        rule: ``'official'``, the published code's, or ``'paper'``; see :func:`refine_masks`.
+
+    Raises:
+        ConfigError: another rule.
+    """
+
+    def __init__(self, proposals: dict, rule: str = 'official') -> None:
+        if rule not in ('official', 'paper'):
+            raise ConfigError(f'ProposalRefiner: rule={rule!r}', expected="'official' or 'paper'")
+        self.proposals, self.rule = TASK_UTILS.build(proposals), rule
+
+    def fingerprint(self) -> dict[str, str]:
+        """What the proposals are made of beside the image."""
+        return {f'proposals {name}': value for name, value in self.proposals.fingerprint().items()}
+
+    def __call__(self, image_id: str, image: np.ndarray, masks: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Refine the masks of an image's objects.
+
+        Args:
+            image_id: By which the proposals are found.
+            image: ``(H, W, 3)`` uint8 RGB.
+            masks: ``(N, H, W)`` uint8: 0 background, 1 object, 2 ignored.
+            boxes: ``(N, 4)`` in pixels, half-open.
+
+        Returns:
+            ``(N, H, W)`` uint8, with the same three values.
+
+        Raises:
+            DataError: no proposals of this image, or of one of another size.
+        """
+        if not len(masks):
+            return masks
+        sure, possible = refine_pairs(masks == 1, masks > 0, boxes, self.proposals(image_id, image),
+                                      self.rule == 'official')
+        refined = np.where(sure, 1, np.where(possible, 2, 0)).astype(np.uint8)
+        return np.where(np.any(sure, axis=(1, 2), keepdims=True), refined, masks)
 
 
 def _box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
