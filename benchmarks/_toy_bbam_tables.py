@@ -21,21 +21,30 @@ Runs = dict[int, Any]
 
 
 def write_results(folders: dict[int, Path], parts: Sequence[str], out: Path) -> str:
-    """Write toy_bbam.md, toy_bbam.json and the pictures of the parts that every world has; return the tables."""
-    results = {part: {w: json.loads((f / f'{part}.json').read_text()) for w, f in folders.items()} for part in parts
-               if all((f / f'{part}.json').is_file() for f in folders.values())}
+    """Write toy_bbam.md, toy_bbam.json and the pictures, each part over the worlds that have it; return the tables."""
+    results = {part: {w: json.loads((f / f'{part}.json').read_text()) for w, f in folders.items()
+                      if (f / f'{part}.json').is_file()} for part in parts}
+    results = {part: runs for part, runs in results.items() if runs}
     out.mkdir(parents=True, exist_ok=True)
     (out / 'toy_bbam.json').write_text(json.dumps(results, indent=1) + '\n')
     makers: dict[str, Callable[[Runs], list[str]]] = dict(
         masks=mask_tables, variants=variant_tables, training=training_tables, noise=noise_tables)
+    refined, trained = results.pop('proposals', {}), results.get('training', {})
+    if refined and refined.keys() == trained.keys():
+        for world, run in trained.items():
+            run['detectors'].update(refined[world]['detectors'])
+            run['segmentors'].update(refined[world]['segmentors'])
     worlds = ' / '.join(map(str, folders))
     lines = [f'Made by `python benchmarks/toy_bbam.py --worlds {worlds.replace(" / ", " ")}`. Where a cell has several '
-             f'numbers, they are of worlds {worlds}; ± is the standard deviation over worlds. Small, medium, '
+             f'numbers, they are of worlds {worlds}, or of those that its title names; ± is the standard deviation '
+             'over worlds. Small, medium, '
              'large: a true area below 26², below 36², and more pixels. An object without a mask or map counts 0.']
     for part, runs in results.items():
         first = next(iter(runs.values()))
         note = f' (the first {first["images"]} training images)' if first.get('images') else ''
-        lines += ['', *(line.replace('{images}', note) for line in makers[part](runs))]
+        of = '' if runs.keys() == folders.keys() else f', of world {" and ".join(map(str, runs))}'
+        lines += ['', *(line.replace('{images}', note) + (of if line.startswith('#') else '')
+                        for line in makers[part](runs))]
     text = '\n'.join(lines) + '\n'
     (out / 'toy_bbam.md').write_text(text)
     draw(results, out)

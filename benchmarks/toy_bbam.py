@@ -5,7 +5,7 @@ apart, and the tables show the parts that every world has.
 
 Parts: ``masks`` (masks against the true ones on train: baselines, gradients, BBAM, with proposals), ``variants`` (heads
 and strides, and where high values lie), ``training`` (Mask R-CNN and DeepLab on the masks), ``noise`` (boxes expanded
-or contracted: detector, maps, masks and Mask R-CNN anew).
+or contracted: detector, maps, masks and Mask R-CNN anew), ``proposals`` (training on masks refined by proposals).
 
 Example:
     python benchmarks/toy_bbam.py --worlds 0 1 2 --jobs 2
@@ -24,7 +24,7 @@ import numpy as np
 from _toy import ROOT, call, choose_world, run_stages, slug
 from _toy_bbam_tables import EDGES, write_results
 
-PARTS = ('masks', 'variants', 'training', 'noise')
+PARTS = ('masks', 'variants', 'training', 'noise', 'proposals')
 SIZES = (26., 36.)   # sides of squares; a quarter of the toy's objects is small, a quarter large
 # the paper's 24 and 48 are for images of 800 px
 STRIDES = {'adaptive': None, 'fixed, 2.88 px': 24 * 96 / 800, 'fixed, 5.76 px': 48 * 96 / 800}
@@ -233,25 +233,35 @@ def part_training(world: World) -> dict[str, Any]:
         work_dir = ROOT / world.stage('train', config).work_dir
         found['detectors'][name] = world.predictions(config, work_dir)
         print(f'world {world.number}: {name} {json.dumps(found["detectors"][name])}', flush=True)
-    with_proposals = world.train(MASK_RCNN, world.own / 'proposals/mask_rcnn',
-                                 f'train_dataloader.dataset.ann_file={proposal_masks(world) / "instances.json"}')
-    found['detectors']['Mask R-CNN, BBAM + proposals'] = world.predictions(MASK_RCNN, with_proposals)
     found['segmentors']['BBAM'] = last_val(ROOT / world.stage('train', DEEPLAB).work_dir)
     fill = world.stage('labels', f'configs/{BASELINES["box fill"]}.py').pseudo_labels.out_dir
-    for name, labels in (('box fill', f'{fill}/labels'), ('BBAM + proposals', proposal_masks(world) / 'labels'),
-                         ('true masks', world.data / 'SegmentationClass')):
-        both = [f'train_dataloader.dataset.label_dirs.{key}={labels}' for key in ('seg_map', 'seg_map_ret')]
-        out = world.train(DEEPLAB, world.own / f'deeplabv2_{slug(name)}', *both)
-        found['segmentors'][name] = last_val(out)
+    for name, labels in (('box fill', f'{fill}/labels'), ('true masks', world.data / 'SegmentationClass')):
+        found['segmentors'][name] = segmentor(world, name, labels)
     return found
 
 
-def part_noise(world: World) -> dict[str, Any]:
+def part_proposals(world: World) -> dict[str, Any]:
+    """As ``training``, on masks refined by proposals."""
+    world.stage('labels', MASKS)
+    name, masks = 'BBAM + proposals', proposal_masks(world)
+    network = world.train(MASK_RCNN, world.own / 'proposals/mask_rcnn',
+                          f'train_dataloader.dataset.ann_file={masks / "instances.json"}')
+    return dict(detectors={f'Mask R-CNN, {name}': world.predictions(MASK_RCNN, network)},
+                segmentors={name: segmentor(world, name, masks / 'labels')})
+
+
+def segmentor(world: World, name: str, labels: str | Path) -> float:
+    """mIoU on val of a DeepLab-V2 trained on a folder of label maps."""
+    both = [f'train_dataloader.dataset.label_dirs.{key}={labels}' for key in ('seg_map', 'seg_map_ret')]
+    return last_val(world.train(DEEPLAB, world.own / f'deeplabv2_{slug(name)}', *both))
+
+
+def part_noise(world: World, levels: Sequence[str] = NOISE) -> dict[str, Any]:
     """Boxes with noise: everything anew; masks and Mask R-CNN on the first images if so asked."""
     world.stage('labels', MASKS)
     ids = world.first()[1]
     found: dict[str, Any] = dict(images=world.images)
-    for noise in NOISE:
+    for noise in levels:
         folder = world.own / f'noise/{slug(noise.replace("+", "plus ").replace("-", "minus "))}'
         every, some = folder / 'boxes_train.json', folder / f'boxes_train{world.suffix}.json'
         rewrite_boxes(world.boxes, every, noise)
@@ -285,11 +295,11 @@ def last_val(work_dir: Path) -> float:
     return [line['mIoU'] for line in lines if 'mIoU' in line][-1]
 
 
-def run_world(number: int, parts: Sequence[str], images: int | None) -> int:
+def run_world(number: int, parts: Sequence[str], images: int | None, noise: Sequence[str]) -> int:
     """Run parts in one world; the scores of each go to ``<part>.json`` in its folder."""
     world = World(number, images)
     for part in parts:
-        found = globals()[f'part_{part}'](world)
+        found = part_noise(world, noise) if part == 'noise' else globals()[f'part_{part}'](world)
         (world.own / f'{part}.json').write_text(json.dumps(found, indent=1) + '\n')
         print(f'world {number}: {part} done', flush=True)
     return number
@@ -300,6 +310,7 @@ def main() -> None:
     parser.add_argument('--worlds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--parts', nargs='*', choices=PARTS, default=list(PARTS), help='none: tables of what is there')
     parser.add_argument('--images', type=int, help='of variants and noise: label only the first images (default: all)')
+    parser.add_argument('--noise', nargs='+', choices=NOISE, default=list(NOISE), help='levels of that part')
     parser.add_argument('--jobs', type=int, default=2, help='worlds at a time, one thread each')
     parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
     args = parser.parse_args()
@@ -310,7 +321,7 @@ def main() -> None:
         run_stages(log, [stages.Stage('train', 'configs/pretrain/textures_toy.py')])
         with ProcessPoolExecutor(args.jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
             n = len(args.worlds)
-            list(pool.map(run_world, args.worlds, [args.parts] * n, [args.images] * n))
+            list(pool.map(run_world, args.worlds, [args.parts] * n, [args.images] * n, [args.noise] * n))
     folders = {w: ROOT / f'work_dirs/bbam_benchmark/world{w}' for w in args.worlds}
     print(write_results(folders, PARTS, Path(args.out)))
 
