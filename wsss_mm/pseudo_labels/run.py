@@ -92,9 +92,11 @@ class LabellingRun:
         Returns:
             ``complete`` (of all ranks), ``labelled`` and ``skipped`` counts and ``failures`` (text per image id).
         """
-        infos = [self.dataset.get_data_info(i) for i in range(len(self.dataset))]
-        ids = [info['img_id'] for info in infos]
-        batches = size_batches([info['img_path'] for info in infos], 1 if self.model is None else self.batch_size)
+        # one at a time: an info holds all objects of its image
+        infos = map(self.dataset.get_data_info, range(len(self.dataset)))
+        path_of = [(info['img_id'], info['img_path']) for info in infos]
+        ids = [image_id for image_id, _ in path_of]
+        batches = size_batches([path for _, path in path_of], 1 if self.model is None else self.batch_size)
         mine = batches[self.rank::self.world_size]
         done = self.folder.done()
         total = sum(map(len, mine))
@@ -117,7 +119,7 @@ class LabellingRun:
         return dict(complete=complete, labelled=len(todo) - len(failures), skipped=total - len(todo),
                     failures=failures)
 
-    def _samples(self, batches: Iterable[Sequence[int]], todo: set[int], ids: list[str]
+    def _samples(self, batches: Iterable[Sequence[int]], todo: set[int], ids: Sequence[str]
                  ) -> Iterator[tuple[str, Any, Any, str | None]]:
         """Yield ``(id, ImageSample, features, None)``, or ``(id, None, None, error)`` for an image that fails."""
         for batch in batches:
