@@ -1,8 +1,11 @@
 """One command from boxes to a trained Mask R-CNN: detector, explanations, masks, detector with masks."""
 
 import json
+import math
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +72,37 @@ def test_masks_keep_the_boxes_annotations(chain):
         assert mask.any() and own['area'] == mask.sum()
         if 'ignore_region' in own:
             assert not (mask & coco_masks.decode(own['ignore_region'])).any()
+
+
+def test_a_stock_mask_rcnn_trains_on_the_file(chain, write_config, run_line):
+    """mmdet's own command, data set, loader and mask head."""
+    import mmdet
+    root, _ = chain
+    config = write_config(root / 'tiny/stock.py', 'bbam/mask-rcnn_toy.py', f"""
+custom_hooks = []
+train_cfg = dict(max_iters=2, val_interval=2)
+val_dataloader = test_dataloader = dict(num_workers=0, persistent_workers=False)
+model = dict(
+    backbone=dict(init_cfg=None),
+    roi_head=dict(mask_head=dict(
+        _delete_=True, type='FCNMaskHead', num_convs=2, in_channels=64, conv_out_channels=32, num_classes=6,
+        loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.))))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(
+        _delete_=True, type='CocoDataset', ann_file='{WORK}/masks/instances.json',
+        data_prefix=dict(img='data/toy_voc/boxes_world0/JPEGImages/'),
+        metainfo=dict(classes=('cat', 'dog', 'cow', 'car', 'train', 'boat')),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='RandomFlip', prob=.5),
+            dict(type='PackDetInputs')]))
+default_hooks = dict(logger=dict(interval=1))""")
+    tool = Path(mmdet.__file__).parent / '.mim/tools/train.py'
+    run_line([sys.executable, str(tool), config, '--work-dir', str(root / 'stock')], root)
+    lines = [json.loads(line) for log in root.glob('stock/*/vis_data/scalars.json')
+             for line in log.read_text().splitlines()]
+    losses = [line['loss_mask'] for line in lines if 'loss_mask' in line]
+    assert len(losses) == 2 and all(math.isfinite(x) and x > 0 for x in losses)
+    assert any('instances/segm_AP50' in line for line in lines)

@@ -31,7 +31,7 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 # ---- stage 2; the published settings are the explainer's defaults
 pseudo_labels = dict(
     out_dir='work_dirs/voc/bbam/maps',
-    num_workers=4,
+    num_workers=4, batch_size=4,   # images of one size go together, so that passes of max_batch (8) objects are full
     dataset={{_base_.labelled_boxes}},
     generator=dict(
         type='wsss_mm.ExplainBoxes',
