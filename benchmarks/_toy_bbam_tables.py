@@ -28,12 +28,14 @@ def write_results(folders: dict[int, Path], parts: Sequence[str], out: Path) -> 
     out.mkdir(parents=True, exist_ok=True)
     (out / 'toy_bbam.json').write_text(json.dumps(results, indent=1) + '\n')
     makers: dict[str, Callable[[Runs], list[str]]] = dict(
-        masks=mask_tables, variants=variant_tables, training=training_tables, noise=noise_tables)
-    refined, trained = results.pop('proposals', {}), results.get('training', {})
-    if refined and refined.keys() == trained.keys():
-        for world, run in trained.items():
-            run['detectors'].update(refined[world]['detectors'])
-            run['segmentors'].update(refined[world]['segmentors'])
+        masks=mask_tables, variants=variant_tables, training=training_tables, segmentation=segmentation_tables,
+        noise=noise_tables)
+    refined = results.pop('proposals', {})
+    for part, rows in (('training', 'detectors'), ('segmentation', 'segmentors')):
+        trained = results.get(part, {})
+        if refined and refined.keys() == trained.keys():
+            for world, run in trained.items():
+                run[rows].update(refined[world][rows])
     worlds = ' / '.join(map(str, folders))
     lines = [f'Made by `python benchmarks/toy_bbam.py --worlds {worlds.replace(" / ", " ")}`. Where a cell has several '
              f'numbers, they are of worlds {worlds}, or of those that its title names; ± is the standard deviation '
@@ -123,7 +125,7 @@ def variant_tables(runs: Runs) -> list[str]:
 
 
 def training_tables(runs: Runs) -> list[str]:
-    """Detectors and segmentors."""
+    """Detectors."""
     first = next(iter(runs.values()))
     lines = ['### Instances on val', '', f'| | AP50, worlds | {" | ".join(AP_COLUMNS)} | small | medium | large | '
              f'box AP50 | paper, VOC val: {" / ".join(AP_COLUMNS)} |', '|---' * 13 + '|']
@@ -140,8 +142,14 @@ def training_tables(runs: Runs) -> list[str]:
             own, full = (values(runs, 'detectors', n, 'segm', key) for n in (name, 'Mask R-CNN, true masks'))
             shares.append(mean_sd([100 * a / b if b else float('nan') for a, b in zip(own, full, strict=True)]))
         lines.append(f'| {name} | {" | ".join(shares)} |')
-    lines += ['', '### DeepLab-V2 on val, mIoU, one scale, no CRF', '',
-              '| labels | worlds | mean ± sd | paper, VOC val |', '|---' * 4 + '|']
+    return lines
+
+
+def segmentation_tables(runs: Runs) -> list[str]:
+    """Segmentors."""
+    first = next(iter(runs.values()))
+    lines = ['### DeepLab-V2 on val, mIoU, one scale, no CRF', '',
+             '| labels | worlds | mean ± sd | paper, VOC val |', '|---' * 4 + '|']
     return [*lines, *(f'| {name} | {each(runs, "segmentors", name)} | {mean_sd(values(runs, "segmentors", name))} | '
                       f'{PAPER_MIOU.get(name, "–")} |' for name in first['segmentors'])]
 

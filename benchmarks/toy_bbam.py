@@ -3,9 +3,10 @@
 Every number comes from files that the project's own tools wrote. Resumable: what is complete is kept, parts may be run
 apart, and the tables show the parts that every world has.
 
-Parts: ``masks`` (masks against the true ones on train: baselines, gradients, BBAM, with proposals), ``variants`` (heads
-and strides, and where high values lie), ``training`` (Mask R-CNN and DeepLab on the masks), ``noise`` (boxes expanded
-or contracted: detector, maps, masks and Mask R-CNN anew), ``proposals`` (training on masks refined by proposals).
+Parts: ``masks`` (masks against the true ones on train: baselines, gradients, BBAM, with proposals), ``training`` (Mask
+R-CNN on the masks), ``variants`` (heads and strides, and where high values lie), ``noise`` (boxes expanded or
+contracted: detector, maps, masks and Mask R-CNN anew), ``segmentation`` (DeepLab on the masks' label maps),
+``proposals`` (training on masks refined by proposals).
 
 Example:
     python benchmarks/toy_bbam.py --worlds 0 1 2 --jobs 2
@@ -24,7 +25,7 @@ import numpy as np
 from _toy import ROOT, call, choose_world, run_stages, slug
 from _toy_bbam_tables import EDGES, write_results
 
-PARTS = ('masks', 'variants', 'training', 'noise', 'proposals')
+PARTS = ('masks', 'training', 'variants', 'noise', 'segmentation', 'proposals')
 SIZES = (26., 36.)   # sides of squares; a quarter of the toy's objects is small, a quarter large
 # the paper's 24 and 48 are for images of 800 px
 STRIDES = {'adaptive': None, 'fixed, 2.88 px': 24 * 96 / 800, 'fixed, 5.76 px': 48 * 96 / 800}
@@ -225,14 +226,20 @@ def part_variants(world: World) -> dict[str, Any]:
 
 
 def part_training(world: World) -> dict[str, Any]:
-    """Detectors and segmentors on val."""
-    found: dict[str, Any] = dict(detectors={}, segmentors={})
+    """Detectors on val."""
+    found: dict[str, Any] = dict(detectors={})
     rows = {'Faster R-CNN': DETECTOR, 'Mask R-CNN, box fill': 'configs/bbam/mask-rcnn_box_toy.py',
             'Mask R-CNN, BBAM': MASK_RCNN, 'Mask R-CNN, true masks': 'configs/bbam/mask-rcnn_full_toy.py'}
     for name, config in rows.items():
         work_dir = ROOT / world.stage('train', config).work_dir
         found['detectors'][name] = world.predictions(config, work_dir)
         print(f'world {world.number}: {name} {json.dumps(found["detectors"][name])}', flush=True)
+    return found
+
+
+def part_segmentation(world: World) -> dict[str, Any]:
+    """Segmentors on val."""
+    found: dict[str, Any] = dict(segmentors={})
     found['segmentors']['BBAM'] = last_val(ROOT / world.stage('train', DEEPLAB).work_dir)
     fill = world.stage('labels', f'configs/{BASELINES["box fill"]}.py').pseudo_labels.out_dir
     for name, labels in (('box fill', f'{fill}/labels'), ('true masks', world.data / 'SegmentationClass')):
@@ -241,7 +248,7 @@ def part_training(world: World) -> dict[str, Any]:
 
 
 def part_proposals(world: World) -> dict[str, Any]:
-    """As ``training``, on masks refined by proposals."""
+    """As ``training`` and ``segmentation``, on masks refined by proposals."""
     world.stage('labels', MASKS)
     name, masks = 'BBAM + proposals', proposal_masks(world)
     network = world.train(MASK_RCNN, world.own / 'proposals/mask_rcnn',
