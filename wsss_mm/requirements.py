@@ -34,11 +34,17 @@ def check_requirements(modules: Sequence[str] = ('torch', 'mmengine', 'mmcv', 'm
                     'onedl- forks of all of them', fix='\n    '.join([*commands, 'or, in the repository: make env']))
 
 
+def has_mmdet() -> bool:
+    """Whether mmdet is there, and the compiled ops of mmcv without which it cannot be imported."""
+    return _is_there('mmdet') and _is_there('mmcv._ext')
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a result, of either OpenMMLab lineage, as far as they are installed."""
     found = {}
     for name in ('wsss_mm', 'torch', 'numpy', 'opencv-python', 'scipy', 'scikit-image', 'higra', 'pydensecrf',
-                 'mmengine', 'mmcv', 'mmsegmentation', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation'):
+                 'pycocotools', 'mmengine', 'mmcv', 'mmsegmentation', 'mmdet', 'onedl-mmengine', 'onedl-mmcv',
+                 'onedl-mmsegmentation', 'onedl-mmdetection'):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:   # not installed, or run from the sources

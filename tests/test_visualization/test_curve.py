@@ -111,7 +111,7 @@ def test_from_the_command_line(tree, call_tool, monkeypatch):
 
 
 @pytest.mark.parametrize('args, message', [
-    ((), 'neither labels nor --maps'), (('labels', '--maps', 'maps'), 'both labels and --maps'),
+    ((), 'nothing to score is given'), (('labels', '--maps', 'maps'), 'labels and maps are given'),
     (('labels', '--curve', 'c.png'), '--curve is given, but no maps'),
     (('--maps', 'maps', '--boxes', 'boxes'), '--boxes is given, but no labels'),
     (('--maps', 'nowhere'), '4 of 4 class maps are missing')])

@@ -1,7 +1,5 @@
 """Weak labels in: datasets, label readers, transforms, samplers, the built-in toy VOC."""
 
-from importlib.util import find_spec
-
 from wsss_mm.datasets import transforms
 from wsss_mm.datasets.coco import WeakCOCODataset
 from wsss_mm.datasets.coco_boxes import CocoBoxDataset
@@ -10,11 +8,12 @@ from wsss_mm.datasets.ood import OoDImages, WithOoDImages
 from wsss_mm.datasets.patches import PatchDataset
 from wsss_mm.datasets.supervision import MixedSupervisionSampler, draw_supervision
 from wsss_mm.datasets.voc import ToyVOCDataset, WeakSegDataset, WeakVOCDataset
+from wsss_mm.requirements import has_mmdet
 
 __all__ = ['CocoBoxDataset', 'MixedSupervisionSampler', 'OoDImages', 'PatchDataset', 'ToyVOCDataset', 'WeakCOCODataset',
            'WeakSegDataset', 'WeakVOCDataset', 'WithOoDImages', 'draw_supervision', 'read_id_list', 'read_image',
            'read_label_map', 'read_tags', 'read_voc_xml', 'transforms']
 
-if find_spec('mmdet'):
+if has_mmdet():
     from wsss_mm.datasets.detection import InstanceLabelDataset, LoadInstanceLabels  # noqa: F401
     __all__ += ['InstanceLabelDataset', 'LoadInstanceLabels']
