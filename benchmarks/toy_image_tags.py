@@ -175,8 +175,8 @@ def training_seconds(work_dir: Path) -> float:
 
 def mean_sd(values: list[float], digits: int = 1) -> str:
     """Mean and standard deviation."""
-    spread = statistics.stdev(values) if len(values) > 1 else float('nan')
-    return f'{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}'
+    mean = f'{statistics.mean(values):.{digits}f}'
+    return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
 def table(results: dict[str, dict[int, dict]]) -> str:
