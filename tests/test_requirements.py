@@ -3,8 +3,10 @@
 import sys
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from wsss_mm.errors import WSSSError
+from wsss_mm.registry import enter_scope
 from wsss_mm.requirements import check_requirements
 
 
@@ -61,3 +63,22 @@ def test_unknown_module_is_named_as_it_is():
 def test_optional_packages_are_not_asked_for(without):
     without('mmdet', 'pydensecrf')
     check_requirements()
+
+
+def test_a_config_of_mmdet_asks_for_mmdet(without):
+    without('mmdet')
+    with pytest.raises(WSSSError, match='not installed: mmdet'):
+        enter_scope(dict(default_scope='mmdet'))
+    with pytest.raises(WSSSError, match='not installed: mmdet'):
+        enter_scope({}, 'mmdet')
+    enter_scope({})
+
+
+@pytest.mark.parametrize('config, default, expected', [
+    (dict(default_scope='mmseg'), 'mmengine', 'mmseg'), ({}, 'mmengine', 'mmengine')])
+def test_the_scope_of_a_config_is_entered_where_there_is_none(config, default, expected, monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', {})
+    enter_scope(config, default)
+    assert DefaultScope.get_current_instance().scope_name == expected
+    enter_scope(dict(default_scope='other'))
+    assert DefaultScope.get_current_instance().scope_name == expected

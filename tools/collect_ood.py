@@ -188,16 +188,13 @@ def collect_hard(args: argparse.Namespace, cfg: Config, images: dict[str, Path],
 
 def load_classifier(args: argparse.Namespace, cfg: Config) -> tuple[Any, list[str], dict[str, Any]]:
     """The classifier, its classes, and what decides its scores."""
-    from mmengine.registry import DefaultScope, init_default_scope
-
     from wsss_mm.config_hash import settings_of
     from wsss_mm.errors import ConfigError
     from wsss_mm.models.classifiers import CAMClassifier
     from wsss_mm.pseudo_labels.run import load_weights
-    from wsss_mm.registry import DATASETS, MODELS
+    from wsss_mm.registry import DATASETS, MODELS, enter_scope
     from wsss_mm.safe_loading import file_sha256
-    if DefaultScope.get_current_instance() is None:
-        init_default_scope(cfg.get('default_scope', 'mmseg'))
+    enter_scope(cfg)
     section = cfg.get('pseudo_labels') or cfg.get('train_dataloader') or {}
     model = MODELS.build(cfg.model) if cfg.get('model') and section.get('dataset') else None
     if not isinstance(model, CAMClassifier):

@@ -131,7 +131,6 @@ def main() -> None:
     args = parse_args()
     import numpy as np
     import torch
-    from mmengine.registry import init_default_scope
 
     from wsss_mm.datasets.label_readers import read_image
     from wsss_mm.datasets.toy_voc import voc_palette
@@ -139,6 +138,7 @@ def main() -> None:
     from wsss_mm.errors import ConfigError, DataError
     from wsss_mm.files import write_atomic, write_json
     from wsss_mm.pseudo_labels.run import load_model
+    from wsss_mm.registry import enter_scope
     from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
     from wsss_mm.visualization import heat_map
     from wsss_mm.visualization.explain import object_sheet
@@ -147,7 +147,7 @@ def main() -> None:
         raise ConfigError('no model', file=args.config, expected="a detector's config")
     if not Path(args.image).is_file():
         raise DataError('no such image', file=args.image, fix='check --image')
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    enter_scope(cfg, 'mmdet')
     image = read_image(args.image)
     checkpoint = Path(args.checkpoint or Path(cfg.work_dir) / 'final.pth')
     model: Any = load_model(cfg, checkpoint)

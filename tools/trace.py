@@ -82,7 +82,6 @@ def localizer_of(cfg: Any, name: str) -> Any:
 def main() -> None:
     args = parse_args()
     import torch
-    from mmengine.registry import init_default_scope
 
     from wsss_mm.engine.stages import load_config, trace_settings
     from wsss_mm.errors import ConfigError
@@ -91,7 +90,7 @@ def main() -> None:
     from wsss_mm.localization import MultiScale
     from wsss_mm.progress import Progress
     from wsss_mm.pseudo_labels.run import load_model
-    from wsss_mm.registry import DATASETS
+    from wsss_mm.registry import DATASETS, enter_scope
     from wsss_mm.requirements import installed_versions
     from wsss_mm.safe_loading import file_sha256
     from wsss_mm.visualization.step_curves import save_step_curves
@@ -102,7 +101,7 @@ def main() -> None:
     if not cfg.get('model') or not section.get('generator') or not section.get('dataset'):
         raise ConfigError('no model, or no pseudo_labels with a generator and a dataset', file=args.config,
                           fix='take a config that makes class maps, as configs/advcam/labels_toy.py')
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    enter_scope(cfg)
     if args.split:
         section.dataset.ann_file = args.split
     own = localizer_of(cfg, args.config)

@@ -44,14 +44,13 @@ def train(cfg, args) -> None:
     from mmengine.runner import Runner, find_latest_checkpoint
 
     from wsss_mm.errors import ConfigError
-    from wsss_mm.requirements import check_requirements
+    from wsss_mm.registry import check_scope
     from wsss_mm.safe_loading import load_checkpoint_file
     cfg.launcher = args.launcher
     if 'default_scope' not in cfg:
         raise ConfigError('no default_scope', file=cfg.filename, expected="default_scope = 'mmseg' or 'mmdet'",
                           fix='add it to the config or take _base_/default_runtime.py')
-    if cfg.default_scope == 'mmdet':
-        check_requirements(['mmdet'])
+    check_scope(cfg.default_scope)
     if args.amp:
         if not torch.cuda.is_available():
             raise ConfigError('--amp without a GPU', fix='leave --amp out: mixed precision is for GPUs')

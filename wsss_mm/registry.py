@@ -5,9 +5,12 @@ module by that prefix and then the ``locations``, so no ``custom_imports`` is ne
 here: MMEngine hides an import error of this module and would report "X is not in the registry" instead.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine import registry as root
 
-from wsss_mm import safe_loading
+from wsss_mm import requirements, safe_loading
 
 _SCOPE = 'wsss_mm'
 
@@ -26,3 +29,29 @@ METRICS = _child('metric', root.METRICS, 'evaluation')
 TASK_UTILS = _child('task util', root.TASK_UTILS, 'localization', 'explainers', 'refinement', 'pseudo_labels')
 
 safe_loading.allow_own_checkpoints()
+
+
+def enter_scope(cfg: Mapping[str, Any], default: str = 'mmseg') -> None:
+    """Make a config's scope the current one, unless there is one already.
+
+    Args:
+        cfg: The config; its ``default_scope`` says which.
+        default: Of a config that names none.
+
+    Raises:
+        WSSSError: it is mmdet's, and mmdet is not installed.
+    """
+    scope = cfg.get('default_scope', default)
+    check_scope(scope)
+    if root.DefaultScope.get_current_instance() is None:
+        root.init_default_scope(scope)
+
+
+def check_scope(scope: str) -> None:
+    """Check that what a scope needs beyond the tools' own requirements is installed.
+
+    Raises:
+        WSSSError: it is mmdet's, and mmdet is not installed.
+    """
+    if scope == 'mmdet':
+        requirements.check_requirements(['mmdet'])

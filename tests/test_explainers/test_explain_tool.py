@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from wsss_mm.structures import ObjectMaps
@@ -25,7 +26,8 @@ def place(detector, detector_config, scenes, tmp_path, monkeypatch):
         pipeline=[dict(type='Resize', scale=(96, 64), keep_ratio=True)])))).dump('tiny.py')
     torch.save(dict(state_dict=detector('fpn').state_dict()), 'tiny.pth')
     Image.fromarray(scenes['images'][0]).save('scene.png')
-    return tmp_path
+    with DefaultScope.overwrite_default_scope('mmdet'):   # in this process mmseg's is the current one
+        yield tmp_path
 
 
 LINE = ['tiny.py', '--checkpoint', 'tiny.pth', '--image', 'scene.png', '--out', 'made']

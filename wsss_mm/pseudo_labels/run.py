@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from mmengine.registry import DefaultScope, init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from wsss_mm.progress import Progress
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import RunFolder
 from wsss_mm.pseudo_labels.workers import LabelWorkers
-from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
+from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS, enter_scope
 from wsss_mm.requirements import installed_versions
 from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
 from wsss_mm.structures import ImageSample
@@ -58,8 +57,7 @@ class LabellingRun:
             raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='pseudo_labels = dict(out_dir=…, '
                               'dataset=…, generator=…)', fix='take a config that makes labels, as '
                               'configs/bap/classifier_toy.py')
-        if DefaultScope.get_current_instance() is None:
-            init_default_scope(cfg.get('default_scope', 'mmseg'))
+        enter_scope(cfg)
         section = cfg.pseudo_labels
         self.device, self.rank, self.world_size = device, rank, world_size
         self.num_workers = section.get('num_workers', 2)

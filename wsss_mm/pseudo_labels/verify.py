@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope, init_default_scope
 
 from wsss_mm.datasets.coco_boxes import read_coco_boxes
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.files import read_json
 from wsss_mm.pseudo_labels.run import image_size
 from wsss_mm.pseudo_labels.run_folder import read_manifest
-from wsss_mm.registry import DATASETS
+from wsss_mm.registry import DATASETS, enter_scope
 from wsss_mm.safe_loading import file_sha256
 
 _INSTANCES = 'instances.json'
@@ -37,8 +36,7 @@ def verify_run(cfg: Config) -> tuple[int, list[str]]:
     """
     if not cfg.get('pseudo_labels'):
         raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='a config that makes labels')
-    if DefaultScope.get_current_instance() is None:
-        init_default_scope(cfg.get('default_scope', 'mmseg'))
+    enter_scope(cfg)
     root = Path(cfg.pseudo_labels.out_dir)
     run = read_json(root / 'run.json')
     if run is None:
