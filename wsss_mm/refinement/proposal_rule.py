@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.refinement.box_prior import inside_boxes
 from wsss_mm.refinement.proposals import Proposals
 from wsss_mm.registry import TASK_UTILS
 
@@ -55,7 +56,7 @@ def refine_masks(masks: np.ndarray, boxes: np.ndarray, proposals: Proposals, off
     usable = np.broadcast_to(areas > 0, inside.shape)
     window = np.ones((len(masks), *proposals.shape), bool)
     if official:
-        window = _box_masks(boxes, *proposals.shape)
+        window = inside_boxes(np.trunc(boxes).astype(np.int64), proposals.shape)
         in_box = proposals.counts(window)
         usable = usable & (proposals.sums((in_box == 0) & (proposals.superpixel_areas > 0)) == 0)
         usable &= (window.sum((1, 2)) >= MIN_BOX_AREA)[:, None]
@@ -144,10 +145,3 @@ class ProposalRefiner:
                                       self.rule == 'official')
         refined = np.where(sure, 1, np.where(possible, 2, 0)).astype(np.uint8)
         return np.where(np.any(sure, axis=(1, 2), keepdims=True), refined, masks)
-
-
-def _box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``(N, H, W)`` bool, the whole pixels of each box inside the image."""
-    x1, y1, x2, y2 = np.trunc(boxes).astype(np.int64).T[..., None]
-    x, y = np.arange(width), np.arange(height)
-    return ((y1 <= y) & (y < y2))[:, :, None] & ((x1 <= x) & (x < x2))[:, None, :]
