@@ -14,7 +14,7 @@ from wsss_mm.localization import pixel_boxes
 from wsss_mm.pseudo_labels.baselines import cut_object
 from wsss_mm.pseudo_labels.instance_labels import InstanceLabels
 from wsss_mm.refinement import Proposals
-from wsss_mm.refinement.box_prior import box_prior_masks, inner_boxes, inside_boxes
+from wsss_mm.refinement.box_prior import fallback_masks, inside_boxes
 from wsss_mm.refinement.proposal_rule import PERCENT_INSIDE
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.structures import ImageSample, ObjectMasks
@@ -137,9 +137,8 @@ class BoxCRFInstances(_BoxInstances):
         if not len(boxes):
             return []
         size = (sample.height, sample.width)
-        found, accepted = box_prior_masks(self.crf.prepare(sample.image), boxes, size)
-        masks[:] = np.where(accepted[:, None, None], found, inner_boxes(boxes, size))
-        return ['ok' if good else 'box_inner' for good in accepted]
+        masks[:], statuses = fallback_masks(self.crf.prepare(sample.image), boxes, size)
+        return ['ok' if status == 'box_prior' else status for status in statuses]
 
 
 @TASK_UTILS.register_module()
