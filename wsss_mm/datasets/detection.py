@@ -16,7 +16,7 @@ from pycocotools import mask as coco_masks
 from wsss_mm.errors import DataError
 from wsss_mm.registry import DATASETS, TRANSFORMS
 
-OBJECT, IGNORED = 1, 2
+IGNORED = 2   # in masks; 1 is the object
 
 
 class _InOrder(COCO):

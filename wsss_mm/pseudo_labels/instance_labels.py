@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wsss_mm.datasets.coco_boxes import read_coco_boxes
+from wsss_mm.datasets.label_readers import IGNORED
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.localization import pixel_boxes
 from wsss_mm.pseudo_labels.generator import LabelGenerator
@@ -23,7 +24,6 @@ from wsss_mm.run_lengths import decode_mask, encode_masks, mask_api
 from wsss_mm.safe_loading import file_sha256
 from wsss_mm.structures import ImageSample, LabelResult, ObjectMasks
 
-IGNORED = 255
 SEMANTIC_MODES = ('official', 'paper', 'ignore_not_over_fg')
 # What is taken from a source's annotation: no mask, where the source has one.
 _COPIED = ('id', 'image_id', 'category_id', 'bbox', 'difficult')
