@@ -13,10 +13,9 @@ from torch import Tensor
 
 from wsss_mm.datasets.label_readers import IGNORED, read_label_map
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.files import read_json
 from wsss_mm.localization import pixel_boxes, smallest_box
 from wsss_mm.pseudo_labels.instance_labels import InstanceLabels
-from wsss_mm.pseudo_labels.saved_maps import folder_fingerprint
+from wsss_mm.pseudo_labels.saved_maps import made_of
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.structures import ImageSample, ObjectMasks
 
@@ -107,11 +106,8 @@ def pair_masks(maps: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
 
 
 def _label_fingerprint(folder: Path) -> str:
-    run = read_json(folder.parent / 'run.json')
-    if run is not None and not run.get('complete'):
-        raise DataError('the run that makes the label maps is not complete', file=folder.parent / 'run.json',
-                        fix='run its command again: what is finished is kept')
+    found = made_of(folder, '*.png', 'label maps')
     if not folder.is_dir():
         raise DataError('no label maps here', file=folder, expected='<image id>.png, one per image',
                         fix='make them first, with tools/generate.py and the config of the labels')
-    return run['hash'] if run is not None else folder_fingerprint(folder, '*.png')
+    return found

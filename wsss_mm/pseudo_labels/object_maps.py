@@ -14,6 +14,7 @@ from wsss_mm.errors import DataError
 from wsss_mm.explainers import ObjectExplainer
 from wsss_mm.files import read_json
 from wsss_mm.pseudo_labels.generator import LabelGenerator
+from wsss_mm.pseudo_labels.saved_maps import made_of
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.structures import ImageSample, LabelResult, ObjectMaps
 
@@ -71,12 +72,10 @@ class SavedObjectMaps:
             DataError: no such run, or it is not complete.
         """
         run = Path(self.map_dir).parent / 'run.json'
-        found = read_json(run)
-        if found is None or not found.get('complete'):
-            raise DataError('no maps of objects yet' if found is None else 'the maps of objects are not complete',
-                            file=run, fix='run tools/generate.py with the config that makes them; what is finished is '
-                            'kept')
-        return dict(maps=found['hash'])
+        if read_json(run) is None:   # nothing but a run makes these files
+            raise DataError('no maps of objects yet', file=run,
+                            fix='run tools/generate.py with the config that makes them')
+        return dict(maps=made_of(self.map_dir, '*.npz', 'maps of objects'))
 
     def load(self, sample: ImageSample) -> ObjectMaps:
         """The maps of one image.

@@ -43,13 +43,7 @@ class SavedMaps:
             DataError: no maps there, or their run is not complete.
         """
         self.paths()
-        run = Path(self.map_dir).parent / 'run.json'
-        if (found := read_json(run)) is not None:
-            if not found.get('complete'):
-                raise DataError('the run that makes the class maps is not complete', file=run,
-                                fix='run its command again: what is finished is kept')
-            return dict(maps=found['hash'])
-        return dict(maps=folder_fingerprint(Path(self.map_dir), '*.npz'))
+        return dict(maps=made_of(self.map_dir, '*.npz', 'class maps'))
 
     def load(self, sample: ImageSample) -> ClassMaps:
         """The maps of one image, of the classes that it is tagged with.
@@ -70,6 +64,27 @@ class SavedMaps:
                             fix='make the maps anew with these tags')
         present = np.isin(found.class_ids, sample.tags)
         return dataclasses.replace(found, class_ids=found.class_ids[present], maps=found.maps[present])
+
+
+def made_of(folder: str | Path, pattern: str, what: str) -> str:
+    """What the files of an earlier run's folder were made of: the run's hash, or of files without a run their bytes'.
+
+    Args:
+        folder: ``<out_dir>/<name>``.
+        pattern: Of the files' names, for those without a run.
+        what: The files in a word or two, for the error.
+
+    Raises:
+        DataError: the run is not complete.
+    """
+    run = Path(folder).parent / 'run.json'
+    found = read_json(run)
+    if found is None:
+        return folder_fingerprint(Path(folder), pattern)
+    if not found.get('complete'):
+        raise DataError(f'the run that makes the {what} is not complete', file=run,
+                        fix='run its command again: what is finished is kept')
+    return found['hash']
 
 
 def folder_fingerprint(folder: Path, pattern: str) -> str:
