@@ -1,5 +1,6 @@
 # make demo   build the environment, draw toy VOC, run the whole chain on boxes, write the report
 # make test   build what is missing and run the tests
+# make docs   the documentation as a site, in site/
 #
 # WHEELHOUSE=folder   take ready-made wheels (mmcv, pydensecrf) from there instead of compiling them
 # PYTHON=python3.11   the interpreter of the environment
@@ -11,7 +12,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
 STAMP := $(VENV)/.done
 
-.PHONY: env test lint demo clean
+.PHONY: env test lint demo docs clean
 env: $(STAMP)-package
 
 # Each step leaves a stamp, so an interrupted set-up goes on with the step it was in.
@@ -55,6 +56,15 @@ lint: env
 # One thread: the toy's networks are small, and two threads beside another busy process are many times slower.
 demo: env
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/train.py configs/bap/deeplabv2_toy.py
+
+# An environment of its own: the site reads pages and docstrings and imports nothing of the package.
+docs: .venv-docs/.done
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open site/index.html; for the search: $(PYTHON) -m http.server --directory site"
+.venv-docs/.done: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip --disable-pip-version-check install --quiet -r docs/requirements.txt
+	@touch $@
 
 clean:
 	rm -rf work_dirs data build *.egg-info
