@@ -2,6 +2,10 @@
 
 ``mim``, ``mmengine.hub`` and ``wsss_mm.engine.stages.find_config`` look there. An editable install needs no copy: the
 configs and tools of the repository are used.
+
+``mim train`` looks for a config by the name of its file alone and refuses one that stands in several folders, as
+``deeplabv2_voc.py`` does. So each is also there under the name that the model index has for it, the folder's before its
+own (``bap_deeplabv2_voc.py``), as a file that inherits it.
 """
 
 import shutil
@@ -28,6 +32,11 @@ class BuildPyWithMim(build_py):
             copy = target / source.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copy)
+        by_name = target / 'by_name'
+        by_name.mkdir()
+        for source in ROOT.glob('configs/[!_]*/*.py'):
+            method = source.parent.name
+            (by_name / f'{method}_{source.name}').write_text(f"_base_ = '../configs/{method}/{source.name}'\n")
 
 
 setup(cmdclass=dict(build_py=BuildPyWithMim))

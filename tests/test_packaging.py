@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
 
 import wsss_mm
 
@@ -76,6 +77,20 @@ def test_wheel_holds_package_configs_tools_and_index(wheel):
     assert 'wsss_mm/.mim/model-index.yml' in names
 
 
+def test_wheel_has_each_config_under_the_name_of_the_model_index(wheel, tmp_path):
+    """mim finds a config by its file's name alone, and only if no other file has that name."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    found = tmp_path / 'wsss_mm/.mim/by_name'
+    aliases = sorted(p.name for p in found.iterdir())
+    assert aliases == sorted(f'{p.parent.name}_{p.name}' for p in ROOT.glob('configs/[!_]*/*.py'))
+    named = {f'{model["Name"]}.py' for content in metafiles().values() for model in content['Models']}
+    assert named <= set(aliases)
+    for name in aliases:
+        assert len(list((tmp_path / 'wsss_mm').rglob(name))) == 1, name
+    config = Config.fromfile(ROOT / 'configs/bap/deeplabv2_toy.py')
+    assert Config.fromfile(found / 'bap_deeplabv2_toy.py').to_dict() == config.to_dict()
+
+
 def test_wheel_holds_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split('/')[0] for name in names} == {'wsss_mm', f'wsss_mm-{wsss_mm.__version__}.dist-info'}
@@ -132,17 +147,58 @@ def test_installed_tools_find_the_installed_configs(installed, tmp_path):
     assert any('configs/bap/classifier_toy.py' in step for step in steps)
 
 
-def test_model_index_names_configs_that_exist():
-    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    for path in index['Import']:
-        found = yaml.safe_load((ROOT / path).read_text())
-        collections = {c['Name'] for c in found['Collections']}
-        assert all((ROOT / c['README']).is_file() for c in found['Collections'])
-        for model in found['Models']:
-            assert (ROOT / model['Config']).is_file(), model['Config']
-            assert model['In Collection'] in collections
-            # The figures are the paper's; a "Results" or "Weights" key would claim them for this package.
-            assert not {'Results', 'Weights'} & model.keys()
+def metafiles():
+    """Every metafile of the model index: path → content."""
+    return {path: yaml.safe_load((ROOT / path).read_text())
+            for path in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']}
+
+
+def test_model_index_has_every_metafile():
+    assert sorted(metafiles()) == sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob('configs/*/metafile.yml'))
+
+
+@pytest.mark.parametrize('path', metafiles())
+def test_metafile_names_configs_that_exist_and_whose_figures_they_are(path):
+    found = metafiles()[path]
+    collections = {c['Name'] for c in found['Collections']}
+    names = [model['Name'] for model in found['Models']]
+    assert len(names) == len(set(names))
+    for model in found['Models']:
+        config = Path(model['Config'])
+        assert (ROOT / config).is_file(), config
+        assert model['In Collection'] in collections
+        assert model['Name'] == f'{config.parent.name}_{config.stem}'   # as the wheel's by_name has it
+        # The figures are the paper's; a "Results" or "Weights" key would claim them for this package.
+        assert not {'Results', 'Weights'} & model.keys()
+        assert model.keys() <= {'Name', 'In Collection', 'Config', 'Metadata', 'Results of the Paper'}
+
+
+@pytest.mark.parametrize('path', metafiles())
+def test_metafile_says_where_a_method_comes_from(path):
+    for collection in metafiles()[path]['Collections']:
+        assert (ROOT / collection['README']).is_file()
+        assert collection['License'] == 'Apache-2.0' and collection['Paper']['Title'] and collection['Paper']['Venue']
+        origin = collection['Provenance']
+        assert origin.keys() == {'Written From', 'Published Code', 'Code License', 'Used of It'}
+        assert all(origin.values())
+        for folder in re.findall(r'tests/data/parity/\w+', origin['Used of It']):
+            assert (ROOT / folder).is_dir(), folder
+
+
+def test_every_config_but_the_toys_is_in_a_metafile():
+    listed = {model['Config'] for found in metafiles().values() for model in found['Models']}
+    there = {p.relative_to(ROOT).as_posix() for p in ROOT.glob('configs/[!_]*/*.py') if not p.stem.endswith('_toy')}
+    assert there == listed
+
+
+def test_provenance_page_is_that_of_the_metafiles():
+    rows = []
+    for path, found in metafiles().items():
+        for one in found['Collections']:
+            cells = [f'[{one["Name"]}](../{path})', one['Paper']['Venue'], *one['Provenance'].values()]
+            rows.append(f'| {" | ".join(cells)} |')
+    page = (ROOT / 'docs/provenance.md').read_text().splitlines()
+    assert [line for line in page if line.startswith('| [')] == rows
 
 
 def test_citation_has_the_version():
