@@ -119,7 +119,8 @@ class CocoBoxDataset(WeakSegDataset):
                  box_outside: str = 'clip', **kwargs: Any) -> None:
         if not isinstance(ann_file, str):
             raise ConfigError(f'ann_file is {ann_file!r}', expected='one COCO file; ids of two need not differ')
-        unused = [k for k in ('box_dir', 'tag_file', 'mask_count', 'box_count') if kwargs.get(k) is not None]
+        unused = [k for k in ('box_dir', 'tag_file', 'mask_count', 'box_count', 'supervision_files')
+                  if kwargs.get(k) is not None]
         if unused:
             raise ConfigError(f'{", ".join(unused)} together with a COCO file', expected='boxes of the COCO file')
         self._file: CocoFile | None = None

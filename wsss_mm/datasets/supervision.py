@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
 from mmengine.dataset import InfiniteSampler
 
+from wsss_mm.datasets.label_readers import read_id_list
 from wsss_mm.errors import ConfigError
 from wsss_mm.registry import DATA_SAMPLERS
 
@@ -44,6 +45,42 @@ def draw_supervision(ids: Sequence[str], mask_count: int, box_count: int, seed: 
     return dict(zip(hash_order(ids, seed), kinds, strict=False))
 
 
+def check_supervision(files: Mapping[str, str], drawn: bool) -> None:
+    """Refuse lists of other kinds, and lists beside a draw.
+
+    Args:
+        files: Id list by kind.
+        drawn: Extra supervision is drawn as well.
+
+    Raises:
+        ConfigError: see above.
+    """
+    if strange := sorted(files.keys() - {'masks', 'boxes'}):
+        raise ConfigError(f'supervision_files has the kinds {strange}',
+                          expected="'masks' and 'boxes'; all other images have tags")
+    if files and drawn:
+        raise ConfigError('supervision_files together with mask_count or box_count',
+                          expected='lists of the images with masks and boxes, or a draw of so many')
+
+
+def listed_supervision(ids: Iterable[str], files: Mapping[str, str]) -> dict[str, str]:
+    """The images of a dataset that the lists name; one that both name has its mask.
+
+    Args:
+        ids: The dataset's images; others are passed over.
+        files: Id list by kind, ``'masks'`` and ``'boxes'``.
+
+    Returns:
+        ``'masks'`` or ``'boxes'`` for each image named.
+
+    Raises:
+        DataError: a list that cannot be read, or is empty.
+    """
+    known = set(ids)
+    return {image_id: kind for kind in ('boxes', 'masks') if kind in files
+            for image_id in read_id_list(files[kind]) if image_id in known}
+
+
 @DATA_SAMPLERS.register_module()
 class MixedSupervisionSampler(InfiniteSampler):
     """Batches that each hold some images with extra supervision.
@@ -73,7 +110,8 @@ class MixedSupervisionSampler(InfiniteSampler):
         self.extra = [i for i, info in enumerate(infos) if info.get('supervision', 'tags') != 'tags']
         if extra_per_batch and not self.extra:
             raise ConfigError(f'extra_per_batch is {extra_per_batch}, but no image has extra supervision',
-                              expected='mask_count or box_count above 0 in the dataset')
+                              expected='mask_count or box_count above 0 in the dataset, or '
+                              'supervision_files that name some')
         self.batch_size, self.extra_per_batch = batch_size, extra_per_batch
         super().__init__(dataset, shuffle, seed)
 

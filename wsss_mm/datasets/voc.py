@@ -19,7 +19,7 @@ from wsss_mm.datasets.label_readers import (
     read_tags,
     read_voc_xml,
 )
-from wsss_mm.datasets.supervision import draw_supervision
+from wsss_mm.datasets.supervision import check_supervision, draw_supervision, listed_supervision
 from wsss_mm.datasets.toy_voc import TOY_CLASSES, TOY_PALETTE
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.registry import DATASETS
@@ -33,8 +33,8 @@ class WeakSegDataset(BaseSegDataset):
     and mmseg's own keys; with boxes or tags ``img_labels`` (sorted class indices present, 0…C-1); with boxes also
     ``instances`` (``bbox``, ``bbox_label``, ``ignore_flag``) and ``ann_size`` (height, width as annotated); with label
     maps ``seg_map_path`` and ``<name>_path`` for each further name in ``label_dirs``; with ``prior_dir``
-    ``prior_path``; and with ``mask_count`` or ``box_count`` ``supervision``, one of ``'tags'``, ``'boxes'`` and
-    ``'masks'``: then ``instances`` and ``seg_map_path`` are there for the images of that kind alone.
+    ``prior_path``; and with ``mask_count``, ``box_count`` or ``supervision_files`` ``supervision``, one of ``'tags'``,
+    ``'boxes'`` and ``'masks'``: then ``instances`` and ``seg_map_path`` are there for the images of that kind alone.
 
     Annotations are parsed when the list is read (10,582 XML files: a second or two), so that a mistake shows before
     the training starts.
@@ -47,7 +47,7 @@ class WeakSegDataset(BaseSegDataset):
             only when the pipeline loads them, since most weakly-supervised stages do without.
         box_dir: Folder of the XML annotations; None where no boxes are needed.
         tag_file: JSON of image tags below ``data_root``, ``{image id: [class names]}``, in place of the annotations
-            of ``box_dir``; these are then read for the ``box_count`` images only.
+            of ``box_dir``; these are then read for the images with boxes only.
         box_convention: ``'official'`` takes VOC's 1-based numbers as they stand, as BANA's code does; ``'exact'``
             covers the very same pixels. See :func:`~wsss_mm.datasets.label_readers.read_voc_xml`.
         box_outside: ``'error'`` or ``'clip'``, for boxes that stick out of their image.
@@ -63,6 +63,9 @@ class WeakSegDataset(BaseSegDataset):
             :func:`~wsss_mm.datasets.supervision.draw_supervision`.
         extra_ann_file: Id list below ``data_root`` that extra supervision is drawn from; the whole list if None.
         extra_seed: Seed of that draw.
+        supervision_files: In place of the draw, id lists below ``data_root`` by kind, ``dict(masks='…', boxes='…')``:
+            whose images have masks, or boxes; an image of both has its mask, all others have tags alone. Ids that the
+            dataset does not hold are passed over.
         labels_made_by: Config of the stage that writes ``label_dirs``; named in the error when they are missing.
         kwargs: As of mmseg's ``BaseSegDataset``. With ``test_mode=True`` single bad images are announced when the
             list is read and raise their error only when asked for, so that a labelling run can put them aside.
@@ -85,11 +88,13 @@ class WeakSegDataset(BaseSegDataset):
                  label_dirs: dict[str, str] | None = None, mask_ann_file: str | None = None,
                  labels_made_by: str | None = None, tag_file: str | None = None, prior_dir: str | None = None,
                  mask_count: int | None = None, box_count: int | None = None, extra_ann_file: str | None = None,
-                 extra_seed: int = 0, **kwargs: Any) -> None:
+                 extra_seed: int = 0, supervision_files: dict[str, str] | None = None, **kwargs: Any) -> None:
         self.box_dir = box_dir
         self.tag_file = tag_file
         self.prior_dir = prior_dir
-        self.extra_supervision = mask_count is not None or box_count is not None
+        self.supervision_files = dict(supervision_files or {})
+        self.drawn_supervision = mask_count is not None or box_count is not None
+        self.extra_supervision = self.drawn_supervision or bool(self.supervision_files)
         self.mask_count, self.box_count = mask_count or 0, box_count or 0
         self.extra_ann_file, self.extra_seed = extra_ann_file, extra_seed
         self.box_convention = box_convention
@@ -115,17 +120,22 @@ class WeakSegDataset(BaseSegDataset):
         if self.mask_ann_file and not (self.label_dirs and prefix.get('seg_map_path')):
             raise ConfigError('mask_ann_file needs pseudo labels and masks to choose between',
                               expected='label_dirs=dict(seg_map=…) and data_prefix=dict(seg_map_path=…)')
+        check_supervision(self.supervision_files, self.drawn_supervision)
         if self.extra_supervision and self.label_dirs:
-            raise ConfigError('mask_count or box_count together with label_dirs',
+            raise ConfigError('mask_count, box_count or supervision_files together with label_dirs',
                               expected='extra supervision of a classifier, or pseudo labels of a segmentor',
                               fix='mask_ann_file names images whose pseudo labels the ground truth replaces')
-        if self.mask_count and not prefix.get('seg_map_path'):
-            raise ConfigError(f'mask_count is {self.mask_count}, but there is no folder of masks',
+        if (self.mask_count or 'masks' in self.supervision_files) and not prefix.get('seg_map_path'):
+            raise ConfigError('some images are to have masks, but there is no folder of masks',
                               expected='data_prefix=dict(img_path=…, seg_map_path=…)')
-        if self.box_count and self.box_dir is None:
-            raise ConfigError(f'box_count is {self.box_count}, but box_dir is None', expected="box_dir='Annotations'")
-        if self.extra_ann_file is not None and not self.extra_supervision:
+        if self._some_boxes and self.box_dir is None:
+            raise ConfigError('some images are to have boxes, but box_dir is None', expected="box_dir='Annotations'")
+        if self.extra_ann_file is not None and not self.drawn_supervision:
             raise ConfigError('extra_ann_file without extra supervision', expected='mask_count or box_count')
+
+    @property
+    def _some_boxes(self) -> bool:
+        return bool(self.box_count) or 'boxes' in self.supervision_files
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int] | None:
@@ -144,6 +154,7 @@ class WeakSegDataset(BaseSegDataset):
         for name in ('box_dir', 'mask_ann_file', 'tag_file', 'extra_ann_file'):
             path = getattr(self, name)
             setattr(self, name, None if path is None else join(path))
+        self.supervision_files = {kind: join(path) for kind, path in self.supervision_files.items()}
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Class indices (0…C-1) present in an image, for MMEngine's ``ClassBalancedDataset``."""
@@ -165,7 +176,7 @@ class WeakSegDataset(BaseSegDataset):
         self._check_folders()
         with_mask = set(read_id_list(self.mask_ann_file)) if self.mask_ann_file else set()
         ids = self._image_ids()
-        kinds = self._draw(ids) if self.extra_supervision else {}
+        kinds = self._kinds(ids) if self.extra_supervision else {}
         infos = [self._paths_of(image_id, image_id in with_mask, kinds.get(image_id)) for image_id in ids]
         unchecked = () if self.masks_named or self.label_dirs or kinds else ('seg_map_path',)
         missing = _missing_files(infos, unchecked)
@@ -195,7 +206,7 @@ class WeakSegDataset(BaseSegDataset):
                 raise DataError(f'the pseudo labels {name!r} (label_dirs) are not there', file=folder,
                                 expected='a folder of label maps, <image id>.png', fix=self._labels_command())
         folders: dict[str, str | None] = dict(img_path=self.data_prefix.get('img_path'))
-        if self.tag_file is None or self.box_count:
+        if self.tag_file is None or self._some_boxes:
             folders['box_dir'] = self.box_dir
         if self.masks_named:
             folders['seg_map_path'] = self.data_prefix.get('seg_map_path')
@@ -226,7 +237,9 @@ class WeakSegDataset(BaseSegDataset):
             raise DataError(f'no image named *{suffix} in this folder', file=folder, fix=self._data_command())
         return ids
 
-    def _draw(self, ids: list[str]) -> dict[str, str]:
+    def _kinds(self, ids: list[str]) -> dict[str, str]:
+        if self.supervision_files:
+            return dict.fromkeys(ids, 'tags') | listed_supervision(ids, self.supervision_files)
         eligible = ids
         if self.extra_ann_file is not None:
             chosen = set(read_id_list(self.extra_ann_file))

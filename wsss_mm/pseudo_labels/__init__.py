@@ -16,6 +16,7 @@ from wsss_mm.pseudo_labels.instances import IRNInstances
 from wsss_mm.pseudo_labels.irn_confident import IRNConfidentLabels
 from wsss_mm.pseudo_labels.irn_labels import IRNLabels
 from wsss_mm.pseudo_labels.label_pair_instances import LabelPairInstances
+from wsss_mm.pseudo_labels.mixed_labels import MixedLabels
 from wsss_mm.pseudo_labels.object_map_labels import ObjectMapLabels
 from wsss_mm.pseudo_labels.object_maps import ExplainBoxes, SavedObjectMaps
 from wsss_mm.pseudo_labels.proposal_files import ProposalFiles
@@ -27,6 +28,6 @@ from wsss_mm.pseudo_labels.segmentor import SegmentorLabels
 
 __all__ = ['BANALabels', 'BestProposalInstances', 'BoxCRFInstances', 'BoxFillLabels', 'BoxInstances', 'ClassMapLabels',
            'ExplainBoxes', 'GrabCutInstances', 'GrabCutLabels', 'IRNConfidentLabels', 'IRNInstances', 'IRNLabels',
-           'ImportedMaps', 'InstanceLabels', 'LabelGenerator', 'LabelPairInstances', 'ObjectMapLabels',
-           'PSAConfidentAreas', 'PSALabels', 'ProposalFiles', 'SavedMapLabels', 'SavedObjectMaps', 'SeedCues',
-           'SegmentorLabels', 'semantic_labels']
+           'ImportedMaps', 'InstanceLabels', 'LabelGenerator', 'LabelPairInstances', 'MixedLabels',
+           'ObjectMapLabels', 'PSAConfidentAreas', 'PSALabels', 'ProposalFiles', 'SavedMapLabels', 'SavedObjectMaps',
+           'SeedCues', 'SegmentorLabels', 'semantic_labels']
