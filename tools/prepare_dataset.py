@@ -9,6 +9,8 @@ Examples:
     python tools/prepare_dataset.py coco --root data/coco --year 2014
     python tools/prepare_dataset.py coco --root data/coco --year 2017
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
+    python tools/prepare_dataset.py check --root my_data --sheet work_dirs/my_data.html
+    python tools/prepare_dataset.py check --config my_configs/dataset.py --json work_dirs/my_data.json
 """
 
 import argparse
@@ -48,9 +50,13 @@ def parse_args() -> argparse.Namespace:
     coco.add_argument('--year', default='2014', choices=['2014', '2017'])
     coco.add_argument('--stuff', help='pixelmaps of COCO-Stuff (default: <root>/stuffthingmaps)')
     coco.add_argument('--workers', type=int, help='processes (default: all cores)')
-    check = commands.add_parser('check', help='check counts, sizes, class ids and boxes of a folder in VOC\'s layout, '
-                                'or the files of a prepared COCO (2014, 2017)')
-    check.add_argument('--root', required=True)
+    check = commands.add_parser('check', help='look at every image, mask, box and tag of a data set: what breaks a '
+                                'run (exit code 1), what is worth a look, counts, pictures')
+    check.add_argument('--root', help='one\'s own data (`custom`), VOC\'s layout, toy VOC, or a prepared COCO')
+    check.add_argument('--config', help='in place of a folder: the data sets of this config')
+    check.add_argument('--sheet', help='write a page of charts and pictures, FILE.html')
+    check.add_argument('--json', help='write all that was found')
+    check.add_argument('--workers', type=int, help='processes (default: all cores; 0: this one)')
     return parser.parse_args()
 
 
@@ -73,7 +79,7 @@ def prepare_voc(args: argparse.Namespace) -> int:
     """Convert SBD where it is not yet, then check."""
     from pathlib import Path
 
-    from wsss_mm.datasets.prepare_voc import build_train_aug, convert_sbd
+    from wsss_mm.datasets.prepare_voc import build_train_aug, check_sbd, convert_sbd
     from wsss_mm.errors import DataError
     from wsss_mm.progress import Progress
     root, sbd = Path(args.root), Path(args.sbd)
@@ -86,7 +92,11 @@ def prepare_voc(args: argparse.Namespace) -> int:
     convert_sbd(sbd, root, progress.show)
     progress.finish()
     print(f'train_aug: {len(build_train_aug(root, sbd))} ids')
-    return check(args)
+    findings = check_sbd(sbd)
+    for finding in findings:
+        print(f'- {finding}')
+    args.config = args.sheet = args.json = args.workers = None
+    return check(args) or bool(findings)
 
 
 def prepare_instances(args: argparse.Namespace) -> int:
@@ -116,30 +126,58 @@ def prepare_coco(args: argparse.Namespace) -> int:
         print(f'{split}: {images} images, {empty} of them without any object: they stay in {split}.txt with empty tags'
               + (f', {split}_objects.txt is without them' if split.startswith('train') else ''))
     if args.year == '2017':
-        return check(args)
+        return check_files(args)
     progress = Progress(0, 'converting pixelmaps')
     convert_pixelmaps(root, args.stuff or root / 'stuffthingmaps', progress.show, args.workers)
     progress.finish()
-    return check(args)
+    return check_files(args)
 
 
 def check(args: argparse.Namespace) -> int:
-    """Print what a check finds; 1 where something is missing or wrong."""
-    from pathlib import Path
+    """Print what a check finds; 1 where something breaks a run."""
+    import os
 
-    from wsss_mm.datasets.prepare_coco import TAG_FILE, check_coco, check_coco17
-    from wsss_mm.datasets.prepare_voc import check_voc
-    root = Path(args.root)
-    of_2017 = (root / 'annotations/instances_train2017.json').is_file()
-    # a folder may hold both years
-    checks = [f for f, there in ((check_coco, (root / TAG_FILE).is_file()), (check_coco17, of_2017)) if there]
-    if getattr(args, 'year', None) is not None:
-        checks = [check_coco17 if args.year == '2017' else check_coco]
-    findings = [finding for find in checks or [check_voc] for finding in find(root)]
-    for finding in findings:
-        print(f'- {finding}')
-    print(f'{args.root}: ' + (f'{len(findings)} findings' if findings else 'complete, nothing wrong found'))
-    return bool(findings)
+    from wsss_mm.datasets.check import check_data, layouts_of
+    from wsss_mm.datasets.check.from_config import config_layout
+    from wsss_mm.engine.stages import load_config
+    from wsss_mm.errors import ConfigError
+    from wsss_mm.files import write_json
+    from wsss_mm.progress import Progress
+    from wsss_mm.visualization.data_sheet import check_sheet_path, write_sheet
+    if (args.root is None) == (args.config is None):
+        raise ConfigError('--root and --config', expected='one of them')
+    check_sheet_path(args.sheet)
+    layouts = [config_layout(load_config(args.config))] if args.config else layouts_of(args.root)
+    workers = (os.cpu_count() or 1) if args.workers is None else args.workers
+    reports = []
+    for layout in layouts:
+        progress = Progress(0, f'checking {layout.title}')
+        report = check_data(layout, workers, progress.show)
+        if report.ids:
+            progress.finish()
+            print(f'\n{report.table()}\n')
+        for title, errors in (('what breaks a run', True), ('worth a look', False)):
+            if lines := report.lines(errors):
+                print('\n'.join([f'{title}:', *(f'- {line}' for line in lines)]))
+        print(f'{layout.root}: {layout.title}, {len(report.ids)} images: '
+              + (f'{report.errors} findings' if report.errors else 'complete, nothing wrong found'))
+        reports.append(report)
+    if args.json:
+        write_json(args.json, [report.to_json() for report in reports])
+    if args.sheet:
+        print(f'pictures: {write_sheet(args.sheet, reports)}')
+    return any(report.errors for report in reports)
+
+
+def check_files(args: argparse.Namespace) -> int:
+    """Print what lists and folders of COCO lack, without opening its files."""
+    from wsss_mm.datasets.check import layouts_of
+    layout, = layouts_of(args.root, args.year)
+    for problem in layout.problems:
+        print(f'- {problem.text}')
+    print(f'{args.root}: ' + (f'{len(layout.problems)} findings' if layout.problems else
+                              'complete, nothing wrong found'))
+    return bool(layout.problems)
 
 
 def main() -> int:

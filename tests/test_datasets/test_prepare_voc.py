@@ -1,18 +1,28 @@
-"""SBD conversion, the train_aug list and the check, on a tiny made-up VOC and SBD."""
+"""SBD conversion, the train_aug list and the check of VOC, on a tiny made-up VOC and SBD."""
 
 import re
 
 import numpy as np
 import pytest
+from mmseg.datasets import PascalVOCDataset
 from PIL import Image
 from scipy.io import savemat
 
-from wsss_mm.datasets.prepare_voc import build_train_aug, check_voc, convert_sbd
+from wsss_mm.datasets import prepare_voc
+from wsss_mm.datasets.check import check_data, layouts_of, voc_layout
+from wsss_mm.datasets.prepare_voc import build_train_aug, check_sbd, convert_sbd
 from wsss_mm.errors import DataError
 
 from .conftest import write_ids, write_png, write_xml
 
 COUNTS = dict(train=3, val=1, trainaug=4)
+CLASSES = PascalVOCDataset.METAINFO['classes']
+
+
+def check_voc(root, expected=None):
+    """What breaks a run, in sentences."""
+    layout, = layouts_of(root) if expected is None else [voc_layout(root, CLASSES, expected)]
+    return check_data(layout).lines(errors=True)
 
 
 @pytest.fixture
@@ -64,6 +74,15 @@ def test_train_aug_has_no_image_of_val(tiny_voc, sbd):
     assert (lists / 'aug.txt').read_text().split() == ['extra']
 
 
+def test_published_numbers_of_sbd(tiny_voc, sbd, monkeypatch):
+    train, val = check_sbd(sbd)
+    assert train.endswith('train.txt: holds 2 ids, expected 8498') and val.endswith('expected 2857')
+    monkeypatch.setattr(prepare_voc, 'SBD_COUNTS', dict(train=2, val=1))
+    assert check_sbd(sbd) == []
+    (sbd / 'dataset/cls/full.mat').unlink()
+    assert '1 masks of its lists are not there, as full.mat' in check_sbd(sbd)[0]
+
+
 def test_broken_or_missing_sbd(tiny_voc, sbd):
     with pytest.raises(DataError, match='dataset/cls'):
         convert_sbd(tiny_voc.root, tiny_voc.root)
@@ -98,6 +117,7 @@ def test_check_counts_and_leaks(prepared):
     (lambda root: write_png(root / 'SegmentationClass/a.png', np.zeros((30, 47))), 'a: sizes differ .* mask 30 x 47'),
     (lambda root: write_xml(root / 'Annotations/a.xml', (33, 47), [('hamster', 1, 1, 2, 2)]), "'hamster'"),
     (lambda root: write_xml(root / 'Annotations/a.xml', (33, 47), [('cat', 1, 1, 99, 2)]), 'partly outside'),
+    (lambda root: write_xml(root / 'Annotations/a.xml', (33, 47), [('cat', 9, 9, 9, 3)]), 'has no area'),
 ])
 def test_check_names_what_is_wrong(prepared, spoil, found):
     spoil(prepared.root)
@@ -120,6 +140,8 @@ def test_check_knows_the_toy_by_its_marker(tiny_voc):
     write_ids(lists / 'val.txt', ['empty'])
     for name in ('a', 'empty'):
         write_png(tiny_voc.root / f'SegmentationClass/{name}.png', np.full(tiny_voc.sizes[name], 6))
+    assert check_voc(tiny_voc.root) == []
+    write_ids(lists / 'ood.txt', [])   # a toy may be drawn without a split
     assert check_voc(tiny_voc.root) == []
     write_ids(lists / 'test.txt', ['b'])
     mask, person = check_voc(tiny_voc.root)
