@@ -1,5 +1,6 @@
 # make demo   build the environment, draw toy VOC, run the whole chain on boxes, write the report
 # make test   build what is missing and run the tests
+# make benchmark   every method on the toy, three worlds (resumable; many hours on one core)
 # make docs   the documentation as a site, in site/
 #
 # WHEELHOUSE=folder   take ready-made wheels (mmcv, pydensecrf) from there instead of compiling them
@@ -65,6 +66,9 @@ docs: .venv-docs/.done
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/pip --disable-pip-version-check install --quiet -r docs/requirements.txt
 	@touch $@
+
+benchmark: env
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/all_methods.py
 
 clean:
 	rm -rf work_dirs data build *.egg-info

@@ -6,6 +6,7 @@ with the same tools a user would call, so a chain can be followed and repeated b
 
 from __future__ import annotations
 
+import logging
 import shlex
 import subprocess
 import sys
@@ -85,11 +86,15 @@ def load_config(path: str | Path) -> Config:
     Raises:
         ConfigError: it, or a file that it inherits, is not there or is no Python.
     """
+    found, before = find_config(path), logging.root.manager.disable
+    logging.disable(logging.INFO)   # mmengine announces every environment variable of every file, once per reading
     try:
-        cfg = Config.fromfile(find_config(path))
+        cfg = Config.fromfile(found)
     except (SyntaxError, FileNotFoundError) as error:
         raise ConfigError(f'not readable as a config ({error})', file=path,
                           expected='Python text whose _base_ files are there') from None
+    finally:
+        logging.disable(before)
     if not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(path).stem)
     return cfg
