@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from wsss_mm.array_files import npz_bytes
 from wsss_mm.datasets.transforms.confident import confident_labels
 from wsss_mm.errors import ConfigError
 from wsss_mm.pseudo_labels.class_map_labels import background_scores, untagged
@@ -68,10 +67,9 @@ class PSAConfidentAreas(LabelGenerator):
             prepared = self.crf.prepare(sample.image)
             maps = torch.from_numpy(found.maps)
             low, high = (self._posterior(prepared, maps, alpha) for alpha in (self.alpha_low, self.alpha_high))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, class_ids=found.class_ids.astype(np.int64), low=low, high=high)
+        scores = npz_bytes(dict(class_ids=found.class_ids.astype(np.int64), low=low, high=high))
         return LabelResult(dict(labels=confident_labels(low, high, found.class_ids)), untagged(sample),
-                           files={f'scores/{sample.image_id}.npz': buffer.getvalue()})
+                           files={f'scores/{sample.image_id}.npz': scores})
 
     @staticmethod
     def _posterior(prepared: PreparedCRF, maps: Tensor, alpha: float) -> np.ndarray:

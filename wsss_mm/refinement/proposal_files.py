@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from wsss_mm.array_files import read_arrays
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.files import read_json
 from wsss_mm.refinement.mat_files import read_mat
-from wsss_mm.refinement.proposals import Proposals, load_arrays
+from wsss_mm.refinement.proposals import Proposals
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.run_lengths import decode_mask
 
@@ -159,7 +160,7 @@ def _read(path: Path, height: int, width: int) -> Proposals:
     if path.suffix == '.mat':
         return read_mat(path)
     if path.suffix in _SUFFIXES['numpy']:
-        return _from_arrays(load_arrays(path), path)
+        return _from_arrays(read_arrays(path, 'proposals', alone='masks'), path)
     return _from_records(_records(path), path, height, width)
 
 

@@ -7,9 +7,6 @@ to the pixel.
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from wsss_mm.array_files import npz_bytes, read_arrays
 from wsss_mm.errors import DataError
 
 _EXPECTED = 'superpixels (H, W), indptr (K + 1,), indices, perhaps scores (K,)'
@@ -218,9 +216,7 @@ class Proposals:
                       num_superpixels=np.array(self.num_superpixels))
         if self.scores is not None:
             arrays['scores'] = self.scores
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)   # type: ignore[arg-type]  # numpy's stub forgets keywords
-        return buffer.getvalue()
+        return npz_bytes(arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Proposals:
@@ -229,7 +225,7 @@ class Proposals:
         Raises:
             DataError: not such a file, or arrays that do not fit together.
         """
-        return cls.from_arrays(load_arrays(path), path)
+        return cls.from_arrays(read_arrays(path, 'proposals'), path)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray], path: str | Path) -> Proposals:
@@ -248,24 +244,6 @@ class Proposals:
             return cls(arrays['superpixels'], arrays['indptr'], arrays['indices'], arrays.get('scores'), int(count))
         except DataError as error:
             raise DataError(error.problem, file=path, expected=error.expected) from None
-
-
-def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file by name, or of an ``.npy`` file as ``'masks'``; nothing is unpickled.
-
-    Raises:
-        DataError: no such file, cut short, or holding objects.
-    """
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return dict(masks=found)
-        with found as f:
-            return {k: f[k] for k in f.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile,
-            zlib.error) as error:
-        raise DataError(f'not readable as arrays ({type(error).__name__}: {error})', file=path,
-                        expected='an .npz or .npy file without pickled objects') from None
 
 
 def _pack(masks: list[np.ndarray]) -> np.ndarray:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from wsss_mm.array_files import npz_bytes, read_arrays
 from wsss_mm.errors import DataError
 
 
@@ -54,9 +52,7 @@ class ClassMaps:
                       maps=self.maps.astype(np.float16), size=np.array([self.height, self.width]))
         if self.background is not None:
             arrays['background'] = self.background.astype(np.float16)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)   # type: ignore[arg-type]  # numpy's stub forgets keywords
-        return buffer.getvalue()
+        return npz_bytes(arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassMaps:
@@ -65,12 +61,7 @@ class ClassMaps:
         Raises:
             DataError: not such a file, or arrays that do not fit together.
         """
-        try:
-            with np.load(path, allow_pickle=False) as f:
-                found = {k: f[k] for k in f.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f'not readable as class maps ({error})', file=path,
-                            expected='an .npz without pickled objects') from None
+        found = read_arrays(path, 'class maps')
         missing = {'image_id', 'class_ids', 'maps', 'size'} - set(found)
         if missing:
             raise DataError(f'arrays missing: {sorted(missing)}', file=path,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from wsss_mm.array_files import npz_bytes, read_arrays
 from wsss_mm.errors import DataError
 
 # One value per object, with its type in the file.
@@ -75,9 +73,7 @@ class ObjectMaps:
             size=np.array([self.height, self.width, *self.input_shape]), statuses=np.array(self.statuses, 'U16'),
             shapes=np.array([g.shape for g in self.grids], np.int64).reshape(-1, 2),
             cells=np.concatenate([np.zeros(0, np.float32), *[g.astype(np.float32).ravel() for g in self.grids]]))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)   # type: ignore[arg-type]  # numpy's stub forgets keywords
-        return buffer.getvalue()
+        return npz_bytes(arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> ObjectMaps:
@@ -87,12 +83,7 @@ class ObjectMaps:
             DataError: not such a file, or arrays that do not fit together.
         """
         expected = ['image_id', 'size', 'boxes', 'statuses', 'shapes', 'cells', *_SCALARS]
-        try:
-            with np.load(path, allow_pickle=False) as f:
-                found = {k: f[k] for k in f.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f'not readable as maps of objects ({error})', file=path,
-                            expected='an .npz without pickled objects') from None
+        found = read_arrays(path, 'maps of objects')
         if missing := sorted(set(expected) - set(found)):
             raise DataError(f'arrays missing: {missing}', file=path, expected=', '.join(expected))
         shapes = found['shapes']
