@@ -23,9 +23,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsss_mm.explainers import BBAMExplainer, bbam, explained_input
+from wsss_mm.explainers import BBAMExplainer, explained_input
 from wsss_mm.explainers.adapter import DetectorAdapter
-from wsss_mm.explainers.bbam_masks import MaskJob
+from wsss_mm.explainers.bbam_masks import MaskJob, optimise_masks
+from wsss_mm.explainers.proposal_explainer import ObjectRecords
 
 TOY = dict(scale=None, stride=(1.92, 5.76), max_batch=32)     # the published strides, from 800 px to 96
 
@@ -62,10 +63,10 @@ def jobs_of(explainer: BBAMExplainer, model: Any, objects: dict[str, list]) -> l
     jobs: list[MaskJob] = []
     adapter = None
     for values in zip(*objects.values(), strict=True):
-        record = bbam._Records(*values)
+        record = ObjectRecords(*values)
         inputs, factors = explained_input(model, values[0], explainer.scale)
         adapter = adapter or DetectorAdapter(model, inputs)
-        jobs += explainer._jobs(adapter, inputs, factors, record)
+        jobs += explainer.jobs(adapter, inputs, factors, record)
     return jobs
 
 
@@ -139,7 +140,7 @@ def compare_times(model: Any, objects: dict[str, list], plain_iterations: int) -
         explainer = BBAMExplainer(**{**short, 'max_batch': batch})
         fresh = jobs_of(explainer, model, objects)
         adapter = DetectorAdapter(model, fresh[0].image[None])
-        _, taken = clocked(lambda e=explainer, a=adapter, j=fresh: bbam.optimise_masks(a, j, e.settings, e.max_batch))
+        _, taken = clocked(lambda e=explainer, a=adapter, j=fresh: optimise_masks(a, j, e.settings, e.max_batch))
         by_id = {j.record.image_id: j.mask.numpy() for j in fresh}
         apart = [np.abs(by_id[j.record.image_id] - m) for j, m in zip(jobs, masks, strict=True)]
         cells = np.concatenate([a.ravel() for a in apart])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.explainers import BBAMExplainer, bbam, bbam_masks, explained_input
+from wsss_mm.explainers import BBAMExplainer, bbam, bbam_masks, explained_input, proposal_explainer
 from wsss_mm.explainers.bbam_proposals import box_iou, initial_mask, jittered_boxes, object_seed
 from wsss_mm.registry import TASK_UTILS
 from wsss_mm.structures import ObjectMaps
@@ -93,7 +93,7 @@ def same(found: list[ObjectMaps], expected: list[ObjectMaps], atol: float = 1e-6
 def test_masks_are_those_of_the_plain_loop(known, monkeypatch):
     model, scenes = known
     # where the first mask is 1 all over what a proposal depends on, its change is a rounding of either sign
-    monkeypatch.setattr(bbam, 'initial_mask', lambda *arguments: .8 * initial_mask(*arguments))
+    monkeypatch.setattr(proposal_explainer, 'initial_mask', lambda *arguments: .8 * initial_mask(*arguments))
     options = {**SMALL, 'iterations': 15}
     found = explainer(iterations=15).explain(model, **scenes)
     differences = []

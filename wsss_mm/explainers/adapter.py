@@ -201,10 +201,14 @@ class DetectorAdapter:
             used.update(int(i) for i in present)
         return RoIPlan(rois, pieces, back, tuple(sorted(used)))
 
-    def predict(self, features: Sequence[Tensor | None], plan: RoIPlan) -> tuple[Tensor, Tensor | None]:
-        """Class probabilities and raw offsets.
+    def scores(self, features: Sequence[Tensor | None], plan: RoIPlan) -> tuple[Tensor, Tensor | None]:
+        """Raw class scores, of which a sure class's still have a gradient, and raw offsets.
 
-        Of a cascade the probabilities are of the mean of its stages' scores, and the offsets the last stage's.
+        Of a cascade the scores are the mean of its stages', and the offsets the last stage's.
+
+        Args:
+            features: As of :meth:`features`.
+            plan: As of :meth:`plan`.
 
         Returns:
             ``(R, C + 1)``, background last, and ``(R, C, 4)``, or ``(R, 1, 4)`` of a class-agnostic head, or None.
@@ -214,7 +218,12 @@ class DetectorAdapter:
             score, deltas = self._stage(features, plan, stage)
             scores.append(score)
         mean = scores[0] if len(scores) == 1 else torch.stack(scores).mean(0)
-        return self._probability(mean, self.heads[-1]), None if deltas is None else deltas.reshape(len(deltas), -1, 4)
+        return mean, None if deltas is None else deltas.reshape(len(deltas), -1, 4)
+
+    def predict(self, features: Sequence[Tensor | None], plan: RoIPlan) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`scores`, with class probabilities in the place of the scores."""
+        scores, deltas = self.scores(features, plan)
+        return self._probability(scores, self.heads[-1]), deltas
 
     def _stage(self, features: Sequence[Tensor | None], plan: RoIPlan, stage: int) -> tuple[Tensor, Tensor | None]:
         roi_head = self.model.roi_head

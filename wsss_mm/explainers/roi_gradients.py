@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
-from wsss_mm.explainers.adapter import DetectorAdapter, RoIPlan, check_detector
-from wsss_mm.explainers.bbam import BBAMExplainer, _check_labels
-from wsss_mm.explainers.bbam_masks import MaskJob
+from wsss_mm.explainers.adapter import DetectorAdapter, check_detector
+from wsss_mm.explainers.bbam_masks import BBAMSettings, MaskJob
 from wsss_mm.explainers.bbam_proposals import object_seed
 from wsss_mm.explainers.explainer import explained_input
+from wsss_mm.explainers.proposal_explainer import ObjectRecords, ProposalExplainer, check_labels
 from wsss_mm.registry import TASK_UTILS
 
 # Of BBAM's arguments those that say which proposals are explained, and on which grid.
 _SHARED = ('n_jitter', 'jitter', 'iou_ladder', 'max_positives', 'lower_ladder', 'stride', 'predicted_area', 'ceil_grid')
 
 
-class _RoIGradients(BBAMExplainer):
+class _RoIGradients(ProposalExplainer):
     """Gradients of the mean prediction of an object's positive proposals, which are drawn as BBAM draws them.
 
     A score of one object is that of its own proposals alone, so the gradients of all objects of an image with respect
@@ -29,7 +29,7 @@ class _RoIGradients(BBAMExplainer):
     pass per object would go through the heads as often as there are objects.
 
     Args:
-        scale: As of :class:`BBAMExplainer`.
+        scale: As of :class:`~wsss_mm.explainers.BBAMExplainer`.
         seed: Of the proposals.
         max_batch: Objects whose copies of the feature maps are in memory together.
         **shared: BBAM's arguments for proposals and grid: ``n_jitter``, ``jitter``, ``iou_ladder``, ``max_positives``,
@@ -43,17 +43,18 @@ class _RoIGradients(BBAMExplainer):
                  **shared: Any) -> None:
         if unknown := sorted(set(shared) - set(_SHARED)):
             raise ConfigError(f'{type(self).__name__} has no {unknown[0]!r}', expected=', '.join(_SHARED))
-        super().__init__(scale=scale, seed=seed, max_batch=max_batch, **shared)
+        super().__init__(BBAMSettings(**shared), scale, seed, max_batch)
 
     @torch.enable_grad()
-    def _explain(self, model: Any, records: list[Any]) -> None:
+    def explain_records(self, model: Any, records: Sequence[ObjectRecords]) -> None:
+        """The maps image by image; see :meth:`ProposalExplainer.explain_records`."""
         check_detector(model)
         for record in records:
             inputs, factors = explained_input(model, record.image, self.scale)
             # one pass needs no acceleration: the checks of these are passes too
             adapter = DetectorAdapter(model, inputs, plain=True)
-            _check_labels(model, adapter.num_classes, [record.labels])
-            jobs = self._jobs(adapter, inputs, factors, record)
+            check_labels(model, adapter.num_classes, [record.labels])
+            jobs = self.jobs(adapter, inputs, factors, record)
             for k in range(0, len(jobs), self.max_batch):
                 group = jobs[k:k + self.max_batch]
                 for job, grid in zip(group, self._grids(adapter, inputs, group), strict=True):
@@ -167,7 +168,7 @@ def feature_gradients(adapter: DetectorAdapter, features: Sequence[Tensor | None
     owner = torch.arange(len(jobs), device=counts.device).repeat_interleave(counts)
     labels = torch.tensor([job.label for job in jobs], device=counts.device)[owner]
     plan = adapter.plan([torch.cat(x) for x in zip(*(job.rois for job in jobs), strict=True)], owner)
-    scores, deltas = raw_scores(adapter, copies, plan)
+    scores, deltas = adapter.scores(copies, plan)
     score = scores.new_zeros(len(scores))
     if heads != 'box' or deltas is None:
         score = score + scores.gather(1, labels[:, None])[:, 0]
@@ -176,20 +177,6 @@ def feature_gradients(adapter: DetectorAdapter, features: Sequence[Tensor | None
     used = [x for x in copies if x is not None]
     found = iter(torch.autograd.grad((score / counts[owner]).sum(), used, allow_unused=True))
     return [None if x is None else next(found) for x in copies]
-
-
-def raw_scores(adapter: DetectorAdapter, features: Sequence[Tensor | None], plan: RoIPlan
-               ) -> tuple[Tensor, Tensor | None]:
-    """As :meth:`DetectorAdapter.predict`, with class scores before softmax: that of a sure class has no gradient left.
-
-    Of a cascade it is the mean of its stages' scores.
-
-    Returns:
-        ``(R, C + 1)``, and the offsets ``(R, C, 4)`` or ``(R, 1, 4)`` or None.
-    """
-    scores, deltas = zip(*(adapter._stage(features, plan, stage) for stage in range(len(adapter.heads))), strict=True)
-    last = deltas[-1]
-    return torch.stack(scores).mean(0), None if last is None else last.reshape(len(last), -1, 4)
 
 
 def image_gradients(adapter: DetectorAdapter, inputs: Tensor, jobs: Sequence[MaskJob], heads: str) -> Tensor:
