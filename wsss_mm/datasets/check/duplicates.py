@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 GRID = 16                # a hash has GRID x GRID bits
-NEAR = 10                # bits that two pictures of one scene may differ in; unrelated ones differ in some 100
+NEAR = 20                # bits that two pictures of one scene may differ in; unrelated ones differ in some 100
 _STEP = 3                # grey levels between neighbours that count: noise of a plain area gives no bits
 _LEAST = 24              # bits that a hash needs to tell anything
 _ROWS, _COLUMNS = 512, 8192

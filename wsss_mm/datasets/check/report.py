@@ -177,7 +177,7 @@ class Collector:
     def __init__(self, layout: Layout, ids: list[str]) -> None:
         size = len(layout.classes)
         self.report = CheckReport(layout, {
-            name: SplitCounts(len(members), Counter(), np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size, np.int64))
+            name: SplitCounts(len(members), Counter(), *np.zeros((3, size), np.int64))
             for name, members in layout.splits.items()}, ids, np.zeros((len(ids), 2), np.int32))
         self._digests = np.zeros((len(ids), 16), np.uint8)
         self._looks = np.zeros((len(ids), 32), np.uint8)
