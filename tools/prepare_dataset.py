@@ -8,6 +8,8 @@ Examples:
     python tools/prepare_dataset.py instances --root data/VOCdevkit/VOC2012 --sbd data/benchmark_RELEASE
     python tools/prepare_dataset.py coco --root data/coco --year 2014
     python tools/prepare_dataset.py coco --root data/coco --year 2017
+    python tools/prepare_dataset.py custom --images my_pictures --tags tags.csv --out data/mine
+    python tools/prepare_dataset.py custom --images my_pictures --boxes labels.json --masks masks --out data/mine
     python tools/prepare_dataset.py check --root data/VOCdevkit/VOC2012
     python tools/prepare_dataset.py check --root my_data --sheet work_dirs/my_data.html
     python tools/prepare_dataset.py check --config my_configs/dataset.py --json work_dirs/my_data.json
@@ -50,6 +52,10 @@ def parse_args() -> argparse.Namespace:
     coco.add_argument('--year', default='2014', choices=['2014', '2017'])
     coco.add_argument('--stuff', help='pixelmaps of COCO-Stuff (default: <root>/stuffthingmaps)')
     coco.add_argument('--workers', type=int, help='processes (default: all cores)')
+    add_custom(commands)
+    example = commands.add_parser('example', help='draw 60 pictures with tags, boxes and a few masks, to try '
+                                  '`custom` on')
+    example.add_argument('--out', required=True, metavar='DIR')
     check = commands.add_parser('check', help='look at every image, mask, box and tag of a data set: what breaks a '
                                 'run (exit code 1), what is worth a look, counts, pictures')
     check.add_argument('--root', help='one\'s own data (`custom`), VOC\'s layout, toy VOC, or a prepared COCO')
@@ -58,6 +64,72 @@ def parse_args() -> argparse.Namespace:
     check.add_argument('--json', help='write all that was found')
     check.add_argument('--workers', type=int, help='processes (default: all cores; 0: this one)')
     return parser.parse_args()
+
+
+def add_custom(commands) -> None:
+    """The arguments of ``custom``."""
+    custom = commands.add_parser(
+        'custom', help='one\'s own pictures with tags, boxes or masks, any mix of them, and configs to train on them',
+        formatter_class=argparse.RawDescriptionHelpFormatter, description="""\
+Own pictures and labels, as they are, to a data set and configs.
+
+Examples:
+    python tools/prepare_dataset.py custom --images my_pictures --tags tags.csv --out data/mine
+    python tools/prepare_dataset.py custom --images pictures --boxes labels.json --out data/mine --classes cat dog
+    python tools/prepare_dataset.py custom --images pictures --boxes yolo --class-names data.yaml --out data/mine
+    python tools/prepare_dataset.py custom --images pictures --tags tags.csv --masks masks --val masks \\
+        --mask-classes "#c00000=cat" "#00c000=dog" --out data/mine --backbone resnet50
+then, from the same folder: python tools/train.py data/mine/configs/tags_deeplab.py
+
+The same command again brings the folder up to date. docs/tutorials/own_data.md goes through it step by step.""")
+    custom.add_argument('--images', required=True, metavar='DIR', help='pictures, in sub-folders too, with any names')
+    custom.add_argument('--out', required=True, metavar='DIR', help='folder to write; pictures are linked into it')
+    custom.add_argument('--tags', metavar='FILE', help='CSV: columns file,tags; or a line for each file and tag; or a '
+                        'column of 0 and 1 for each class. JSON: {file: [names]}')
+    custom.add_argument('--boxes', metavar='PATH', help='COCO JSON, a folder of VOC XML or of YOLO text, or CSV with '
+                        'file,class,x1,y1,x2,y2 (0-based, half-open) or x,y,w,h')
+    custom.add_argument('--masks', metavar='DIR', help='PNG masks named as the pictures are: class numbers or colours')
+    custom.add_argument('--classes', nargs='+', metavar='NAME', help='classes in the order of their numbers, without '
+                        'the background (default: all names found, sorted)')
+    custom.add_argument('--class-names', nargs='+', metavar='NAME', help='names of YOLO\'s class numbers, or one file '
+                        'of them: text or data.yaml (default: classes.txt or data.yaml beside the labels)')
+    custom.add_argument('--mask-classes', nargs='+', metavar='VALUE=NAME', help='meaning of the masks\' values or '
+                        '#rrggbb colours, with `background` and `ignore` as names too; names alone, or a file of '
+                        'them, mean 1, 2, …')
+    custom.add_argument('--val', metavar='SHARE|masks|FILE', help='images to validate on: a share of those with masks '
+                        '(default: .2), all with masks, or a list of files')
+    custom.add_argument('--copy', action='store_true', help='copy the pictures instead of linking them')
+    custom.add_argument('--max-side', type=int, metavar='PIXELS', help='shrink larger pictures, with their boxes and '
+                        'masks')
+    custom.add_argument('--clip-boxes', action='store_true', help='clip boxes that stick out of their picture')
+    custom.add_argument('--backbone', default='small', choices=['small', 'resnet50'], help='of the configs: a small '
+                        'network from scratch, for a CPU, or ResNet-50 with ImageNet weights, for a GPU')
+    custom.add_argument('--iterations', type=int, metavar='N', help='of each training (default: by the number of '
+                        'images)')
+
+
+def write_example(args: argparse.Namespace) -> int:
+    """A folder to try ``custom`` on."""
+    from wsss_mm.datasets.own_data import example
+    from wsss_mm.progress import Progress
+    progress = Progress(0, f'drawing {args.out}')
+    example.write_example(args.out, progress=progress.show)
+    progress.finish()
+    print(f'complete: {args.out}')
+    return 0
+
+
+def prepare_custom(args: argparse.Namespace) -> int:
+    """Own data: the layout, then the configs."""
+    from wsss_mm.datasets.own_data import Request, prepare_own_data, summary, write_configs
+    from wsss_mm.engine.stages import find_config
+    from wsss_mm.progress import Progress
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(args).items()
+              if k not in ('command', 'backbone', 'iterations')}
+    marker = prepare_own_data(Request(**fields), progress=lambda what: Progress(0, what).show)
+    configs = write_configs(args.out, marker, find_config, args.backbone, args.iterations)
+    print(summary(args.out, marker, configs))
+    return 0
 
 
 def draw(args: argparse.Namespace) -> int:
@@ -183,6 +255,7 @@ def check_files(args: argparse.Namespace) -> int:
 def main() -> int:
     args = parse_args()
     return dict(toy=draw, patches=draw, voc=prepare_voc, instances=prepare_instances, coco=prepare_coco,
+                custom=prepare_custom, example=write_example,
                 check=check)[args.command](args)
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from mmengine.logging import print_log
@@ -14,6 +15,7 @@ from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 
 from wsss_mm.datasets.label_readers import (
     BOX_CONVENTIONS,
+    IMAGE_SUFFIXES,
     OUTSIDE_POLICIES,
     read_id_list,
     read_tags,
@@ -67,8 +69,9 @@ class WeakSegDataset(BaseSegDataset):
             whose images have masks, or boxes; an image of both has its mask, all others have tags alone. Ids that the
             dataset does not hold are passed over.
         labels_made_by: Config of the stage that writes ``label_dirs``; named in the error when they are missing.
-        kwargs: As of mmseg's ``BaseSegDataset``. With ``test_mode=True`` single bad images are announced when the
-            list is read and raise their error only when asked for, so that a labelling run can put them aside.
+        kwargs: As of mmseg's ``BaseSegDataset``; ``img_suffix=None`` takes each image with the suffix that it has, JPEG
+            or PNG. With ``test_mode=True`` single bad images are announced when the list is read and raise their error
+            only when asked for, so that a labelling run can put them aside.
 
     Raises:
         DataError: missing folders or files (three are named, with the count), an empty split, bad annotations.
@@ -190,6 +193,7 @@ class WeakSegDataset(BaseSegDataset):
                 info.update(self._weak_labels_of(info, index, tags))
             except DataError as error:
                 info['error'] = error
+        self.__dict__.pop('_image_names', None)   # the infos hold them
         failed = [info for info in infos if 'error' in info]
         if failed:
             summary = self._summary(failed, len(infos))
@@ -232,9 +236,13 @@ class WeakSegDataset(BaseSegDataset):
             files = [self.ann_file] if isinstance(self.ann_file, str) else self.ann_file
             return list(dict.fromkeys(image_id for file in files for image_id in read_id_list(file)))
         folder, suffix = self.data_prefix['img_path'], self.img_suffix
-        ids = sorted(name[:-len(suffix)] for name in os.listdir(folder) if name.endswith(suffix))
+        if suffix is None:
+            ids = sorted(self._image_names)
+        else:
+            ids = sorted(name[:-len(suffix)] for name in os.listdir(folder) if name.endswith(suffix))
         if not ids:
-            raise DataError(f'no image named *{suffix} in this folder', file=folder, fix=self._data_command())
+            raise DataError(f'no image named *{suffix or IMAGE_SUFFIXES} in this folder', file=folder,
+                            fix=self._data_command())
         return ids
 
     def _kinds(self, ids: list[str]) -> dict[str, str]:
@@ -248,7 +256,17 @@ class WeakSegDataset(BaseSegDataset):
         return dict.fromkeys(ids, 'tags') | drawn
 
     def _image_path(self, image_id: str) -> str:
-        return osp.join(self.data_prefix['img_path'], image_id + self.img_suffix)
+        if self.img_suffix is None:
+            name = self._image_names.get(image_id, image_id + IMAGE_SUFFIXES[0])
+        else:
+            name = image_id + self.img_suffix
+        return osp.join(self.data_prefix['img_path'], name)
+
+    @cached_property
+    def _image_names(self) -> dict[str, str]:
+        """File name of each image in the folder, by its id: for images of several suffixes."""
+        names = (osp.splitext(name) for name in os.listdir(self.data_prefix['img_path']))
+        return {stem: stem + suffix for stem, suffix in names if suffix in IMAGE_SUFFIXES}
 
     def _paths_of(self, image_id: str, with_mask: bool, kind: str | None) -> dict:
         pseudo = bool(self.label_dirs) and not with_mask

@@ -28,7 +28,7 @@ _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'pa
 _TRACE_FIELDS = {'out', 'images', 'split', 'name', 'title', 'variant'}
 # What a data folder holds once it is complete.
 _MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets',
-                coco17='train2017', instances='annotations/prepared.json')
+                coco17='train2017', instances='annotations/prepared.json', custom='dataset.json')
 # Data that nobody draws: what is said where they are missing, and what should be there.
 _FETCHED = dict(
     voc=('PASCAL VOC 2012 is not there',
@@ -46,10 +46,10 @@ class Stage:
         run: ``data`` (toy drawn, or VOC or COCO checked to be there), ``train``, ``labels`` or ``trace`` (scores of
             class maps step by step, for a report).
         config: The stage's config file (all but ``data``).
-        data: The stage's own fields. ``data``: ``kind`` (toy | patches | voc | coco | coco17 | instances), ``root``
-            and, where drawn, ``profile`` and ``seed``; ``instances`` are COCO files of a folder in VOC's layout, with
-            ``sbd`` where SBD lies. ``trace``: ``out``, and options of ``tools/trace.py``: ``images``, ``split``,
-            ``name``, ``title``, ``variant`` (one or several).
+        data: The stage's own fields. ``data``: ``kind`` (toy | patches | voc | coco | coco17 | instances | custom),
+            ``root`` and, where drawn, ``profile`` and ``seed``; ``instances`` are COCO files of a folder in VOC's
+            layout, with ``sbd`` where SBD lies. ``trace``: ``out``, and options of ``tools/trace.py``: ``images``,
+            ``split``, ``name``, ``title``, ``variant`` (one or several).
     """
 
     run: str
@@ -145,7 +145,7 @@ def to_stage(entry: Mapping[str, Any], own_config: str | Path = '') -> Stage:
         return Stage(run, data=tuple(sorted(entry.items())))
     raise ConfigError(f'prerequisite {dict(run=run, **entry)} is not understood', file=own_config,
                       expected="dict(run='train'|'labels', config='configs/…'), dict(run='data', kind='toy'|"
-                               "'patches'|'voc'|'coco'|'coco17'|'instances', root=…) or "
+                               "'patches'|'voc'|'coco'|'coco17'|'instances'|'custom', root=…) or "
                                "dict(run='trace', config=…, out=…, "
                                f"{', '.join(f'{k}=…' for k in sorted(_TRACE_FIELDS - {'out'}))})")
 
@@ -205,6 +205,8 @@ def product_of(stage: Stage) -> str | None:
         if data['kind'] in _FETCHED:   # too large for hashes, and nobody's work here to repeat
             return data['kind'] if _marker(data).is_dir() else None
         marker = files.read_json(_marker(data))
+        if marker and data['kind'] == 'custom':   # what it was prepared by does not matter, what it holds does
+            marker = {k: marker.get(k) for k in ('classes', 'sha256')}
         return digest(marker) if marker else None
     cfg = load_config(stage.config)
     if stage.run == 'train':
@@ -239,6 +241,12 @@ def why_incomplete(stage: Stage) -> str | None:
                                     'step what to put where)')
             return None
         marker = files.read_json(_marker(data))
+        if data['kind'] == 'custom':
+            if marker is None:
+                raise DataError('own data are not there, or not complete', file=data['root'], expected='a folder that '
+                                'python tools/prepare_dataset.py custom has written',
+                                fix='run that command again, or start from the folder in which it was run')
+            return None
         if data['kind'] == 'instances':
             from wsss_mm.datasets.prepare_instances import source_of
             if marker and marker.get('source') != source_of(data['root']):
