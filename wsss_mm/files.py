@@ -75,6 +75,15 @@ def label_png(label: np.ndarray, palette: list) -> bytes:
     colours[255] = (224, 224, 192)
     picture = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode='P')
     picture.putpalette(colours.tobytes())
+    return png_bytes(picture)
+
+
+def png_bytes(picture: np.ndarray | Image.Image) -> bytes:
+    """A picture as the bytes of a PNG.
+
+    Args:
+        picture: ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8; or one of pillow's.
+    """
     buffer = io.BytesIO()
-    picture.save(buffer, format='PNG')
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, format='PNG')
     return buffer.getvalue()

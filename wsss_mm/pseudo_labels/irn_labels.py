@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
+from wsss_mm.files import png_bytes
 from wsss_mm.localization import best_class
 from wsss_mm.models.affinity import path_affinities, path_offsets
 from wsss_mm.models.affinity.irn import IRNet
@@ -134,7 +133,8 @@ class IRNLabels(LabelGenerator):
         kept = ClassMaps(sample.image_id, found.class_ids, walked.numpy(), sample.height, sample.width)
         result = LabelResult(dict(labels=labels), untagged(sample), kept if self.save_maps else None)
         if self.save_boundaries:
-            result.files[f'boundaries/{sample.image_id}.png'] = _grey_png(boundary)
+            grey = (boundary * 255).round().to(torch.uint8).numpy()
+            result.files[f'boundaries/{sample.image_id}.png'] = png_bytes(grey)
         return result
 
     def start_maps(self, found: ClassMaps, boundary: Tensor) -> Tensor:
@@ -164,9 +164,3 @@ class IRNLabels(LabelGenerator):
         walked = walked[:, :sample.height, :sample.width]
         # All maps may be 0: 0 / 0 would make the whole image the first class.
         return walked / walked.max().clamp_min(torch.finfo(walked.dtype).tiny)
-
-
-def _grey_png(values: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray((values * 255).round().to(torch.uint8).numpy()).save(buffer, format='PNG')
-    return buffer.getvalue()
