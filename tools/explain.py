@@ -79,12 +79,12 @@ def test_scale(cfg: Any) -> tuple[int, int]:
     return tuple(found[0]) if found else (1333, 800)
 
 
-def class_names(cfg: Any, checkpoint: dict[str, Any], count: int) -> list[str]:
+def class_names(cfg: Any, model: Any, count: int) -> list[str]:
     """Names of the detector's classes: of the checkpoint, else of the config's data set, else numbers."""
     from wsss_mm.registry import DATASETS
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     kind = DATASETS.get(dataset['type']) if dataset.get('type') else None
-    stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    stored = getattr(model, 'dataset_meta', None) or {}   # as load_model found it in the checkpoint
     for names in (stored.get('classes'), stored.get('CLASSES'), (dataset.get('metainfo') or {}).get('classes'),
                   getattr(kind, 'METAINFO', {}).get('classes')):
         if isinstance(names, (list, tuple)) and len(names) == count:
@@ -136,10 +136,10 @@ def main() -> None:
     from wsss_mm.datasets.toy_voc import voc_palette
     from wsss_mm.engine.stages import load_config
     from wsss_mm.errors import ConfigError, DataError
-    from wsss_mm.files import write_atomic, write_json
+    from wsss_mm.files import png_bytes, write_atomic, write_json
     from wsss_mm.pseudo_labels.run import load_model
     from wsss_mm.registry import enter_scope
-    from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
+    from wsss_mm.safe_loading import file_sha256
     from wsss_mm.visualization import heat_map
     from wsss_mm.visualization.explain import object_sheet
     cfg = load_config(args.config)
@@ -156,8 +156,7 @@ def main() -> None:
     explainer, settings = explainer_of(cfg, args.explainer, args.options)
     explainer.check(model)
     head = model.roi_head.bbox_head
-    names = class_names(cfg, load_checkpoint_file(checkpoint), (head[-1] if hasattr(head, '__len__') else head
-                                                                ).num_classes)
+    names = class_names(cfg, model, (head[-1] if hasattr(head, '__len__') else head).num_classes)
     builder = None if args.no_masks else mask_builder(args.masks)
     stem, out, scores = Path(args.image).stem, Path(args.out), None
     if args.boxes:
@@ -171,9 +170,10 @@ def main() -> None:
                             fix='lower --score-thr, or name boxes with --boxes')
     masks = None if builder is None else builder(image, maps)
     title = f'{Path(args.image).name}, {type(explainer).__name__}'
-    _write_png(out / f'{stem}.png', object_sheet(image, maps, names, voc_palette(), masks, scores, title))
+    sheet = object_sheet(image, maps, names, voc_palette(), masks, scores, title)
+    write_atomic(out / f'{stem}.png', png_bytes(sheet))
     for number, i in enumerate(maps.ids):
-        _write_png(out / f'{stem}_{i}.png', heat_map(maps.full_size(number), image))
+        write_atomic(out / f'{stem}_{i}.png', png_bytes(heat_map(maps.full_size(number), image)))
     write_atomic(out / f'{stem}.npz', maps.to_bytes())
     write_json(out / f'{stem}.json', dict(
         image=str(args.image), height=maps.height, width=maps.width, config=str(args.config),
@@ -199,17 +199,6 @@ def describe(maps: Any, number: int, names: list[str], masks: Any, scores: Any) 
         if (mask == 2).any():
             found['ignore_region'] = run_lengths(mask == 2)
     return found
-
-
-def _write_png(path: Path, picture: Any) -> None:
-    import io
-
-    from PIL import Image
-
-    from wsss_mm.files import write_atomic
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format='PNG')
-    write_atomic(path, buffer.getvalue())
 
 
 if __name__ == '__main__':

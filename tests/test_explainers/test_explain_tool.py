@@ -82,3 +82,12 @@ def test_a_detector_that_cannot_be_explained(place, detector, detector_config, c
 
 def test_help_shows_an_example(call_tool):
     assert 'python tools/explain.py my_faster_rcnn.py' in call_tool('explain', '--help').out
+
+
+def test_classes_are_named_as_the_checkpoint_says(place, detector, call_tool):
+    torch.save(dict(state_dict=detector('fpn').state_dict(), meta=dict(dataset_meta=dict(
+        classes=('disc', 'ring', 'star')))), 'tiny.pth')
+    said = call_tool('explain', *LINE, '--explainer', 'gradcam', *FEW, '--no-masks', '--boxes', '25,20,60,50,ring')
+    assert said.code == 0, said.err
+    assert json.loads((place / 'made/scene.json').read_text())['objects'][0]['category'] == 'ring'
+    assert np.array(Image.open(place / 'made/scene_1.png')).shape == np.array(Image.open(place / 'scene.png')).shape

@@ -234,18 +234,20 @@ def image_sample(image_id: str, data: dict[str, Any]) -> ImageSample:
 
 
 def load_model(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """Build ``cfg.model`` and load a checkpoint into it, strictly.
+    """Build ``cfg.model`` and load a checkpoint into it, strictly; what it says of its classes is ``dataset_meta``.
 
     Raises:
         CheckpointError: unsafe, unreadable, or its weights are of another network.
     """
     model = MODELS.build(copy.deepcopy(cfg.model))   # mmdet's detectors write into what they are built of
-    load_weights(model, checkpoint, cfg)
+    meta = load_weights(model, checkpoint, cfg).get('meta')
+    if isinstance(meta, dict) and meta.get('dataset_meta'):
+        model.dataset_meta = meta['dataset_meta']
     return model
 
 
-def load_weights(model: nn.Module, checkpoint: str | Path, cfg: Config) -> None:
-    """Load a checkpoint into the model of a config (wrapped for several GPUs or not), strictly.
+def load_weights(model: nn.Module, checkpoint: str | Path, cfg: Config) -> dict[str, Any]:
+    """Load a checkpoint into the model of a config (wrapped for several GPUs or not), strictly; gives what it holds.
 
     Raises:
         CheckpointError: as :func:`load_model`.
@@ -260,3 +262,4 @@ def load_weights(model: nn.Module, checkpoint: str | Path, cfg: Config) -> None:
         raise CheckpointError('the weights are of another network: ' + ' '.join(lines)[:400], file=checkpoint,
                               expected=f'a checkpoint of {cfg.model.type} as in {cfg.filename}',
                               fix='name the checkpoint that this config trained') from None
+    return loaded
