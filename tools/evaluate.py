@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ids', nargs='+', metavar='FILE',
                         help='lists of image ids, one per line (of instances, default: all images of the truth)')
     parser.add_argument('--classes', help="'toy', 'voc', 'coco' or a file, a name per line, background first")
-    parser.add_argument('--sizes', nargs=2, type=float, default=[32., 96.], metavar=('SMALL', 'LARGE'),
-                        help='of instances: sides of squares that part small, medium and large objects')
+    parser.add_argument('--sizes', nargs=2, type=float, metavar=('SMALL', 'LARGE'),
+                        help='of instances: sides of squares that part small, medium and large objects (32 96)')
     parser.add_argument('--boxes', metavar='DIR', help='of labels: VOC annotations (XML), for the filling rate')
     parser.add_argument('--agree-with', metavar='DIR', help='score only pixels where these labels say the same')
     parser.add_argument('--images', metavar='DIR', help='of maps: also choose a threshold by the colours of the images')
@@ -117,7 +117,7 @@ def score_instances(args: argparse.Namespace) -> None:
     """Masks of annotations, or predictions: what has scores is predicted."""
     from wsss_mm.errors import DataError
     from wsss_mm.evaluation import instance_ap, mask_ious, read_ids
-    from wsss_mm.evaluation.coco_files import read_coco
+    from wsss_mm.evaluation.coco_files import SIZES, read_coco
     from wsss_mm.files import write_json
     ids = read_ids(*args.ids) if args.ids else None
     found = read_coco(args.instances)
@@ -127,7 +127,8 @@ def score_instances(args: argparse.Namespace) -> None:
         raise DataError(f'{scored} of {len(entries)} entries have a `score`', file=args.instances,
                         expected='a score in all (predictions) or in none (masks of annotations)')
     predicted = isinstance(found, list) or scored
-    scores = (instance_ap if predicted else mask_ious)(args.truth, args.instances, ids=ids, sizes=args.sizes)
+    score = instance_ap if predicted else mask_ious
+    scores = score(args.truth, args.instances, ids=ids, sizes=args.sizes or SIZES)
     print(f'{scores.table()}\nimages {scores.protocol["images"]}')
     if args.out:
         write_json(args.out, scores.to_json())
