@@ -129,8 +129,10 @@ def test_files_that_are_wrong(write, change, found):
 
 def test_what_is_missing_or_contradicts(write):
     root = write()
-    with pytest.raises(DataError, match='no such COCO file'):
-        dataset(root, ann_file='y.json')
+    for options in ({}, dict(metainfo=dict(classes=('cat', )))):
+        with pytest.raises(DataError, match='no such COCO file') as info:
+            dataset(root, ann_file='y.json', **options)
+        assert f'prepare_dataset.py instances --root {root}' in info.value.fix
     for options in (dict(ann_file=['x.json']), dict(tag_file='t.json'), dict(box_dir='Annotations'),
                     dict(mask_count=1)):
         with pytest.raises(ConfigError):

@@ -39,11 +39,15 @@ class CocoFile(NamedTuple):
     categories: dict[int, str]
 
 
-def read_coco_boxes(path: str | Path) -> CocoFile:
+def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
     """Read the boxes of a COCO file.
 
     Of single objects ids, category, box and flags are kept, no outline and no area, which is the true mask's. The rest
     is dropped while the file is parsed, so that outlines, most of the file, are never in memory all at once.
+
+    Args:
+        path: The file.
+        made_by: The command that makes it, for the error where there is none.
 
     Raises:
         DataError: missing, not such a file, an annotation of no image or no category, or an id that is there twice.
@@ -69,7 +73,7 @@ def read_coco_boxes(path: str | Path) -> CocoFile:
             by_image[item['image_id']].append(item)
     except FileNotFoundError:
         raise DataError('no such COCO file', file=path,
-                        expected='JSON with images, annotations and categories') from None
+                        expected='JSON with images, annotations and categories', fix=made_by) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f'not readable as a COCO file ({type(error).__name__}: {error})', file=path,
                         expected='JSON with images (id, file_name, height, width), annotations (id, image_id, '
@@ -128,7 +132,8 @@ class CocoBoxDataset(WeakSegDataset):
         self._without_area: list[int] = []
         metainfo = dict(metainfo or {})
         if not metainfo.get('classes'):
-            self._file = read_coco_boxes(osp.join(data_root or '', ann_file))
+            self._file = read_coco_boxes(osp.join(data_root or '', ann_file),
+                                         self.PREPARED_BY.format(root=data_root or 'ROOT'))
             metainfo['classes'] = tuple(self._file.categories.values())
         if metainfo['classes'][0] != 'background':
             metainfo['classes'] = ('background', *metainfo['classes'])
@@ -145,7 +150,7 @@ class CocoBoxDataset(WeakSegDataset):
     def load_data_list(self) -> list[dict]:
         """Read the COCO file, look for every image, take the boxes."""
         if self._file is None:
-            self._file = read_coco_boxes(self.ann_file)
+            self._file = read_coco_boxes(self.ann_file, self._data_command())
         unknown = sorted(set(self._file.categories.values()) - set(self._metainfo['classes']))
         used = {a['category_id'] for items in self._file.annotations.values() for a in items}
         beyond = [name for number, name in self._file.categories.items() if name in unknown and number in used]
