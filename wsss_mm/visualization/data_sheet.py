@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from wsss_mm.datasets.check import ERRORS, HEADINGS, CheckReport, ImageJob
-from wsss_mm.datasets.check.layouts import is_training
 from wsss_mm.datasets.label_readers import read_image, read_label_map, read_voc_xml
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.files import write_atomic
@@ -18,6 +17,7 @@ from wsss_mm.visualization.page import ROW_COLOURS, page
 
 _SIZE = 220         # pixels of a picture's longer side
 _TEXTS = 20         # sentences of a kind of finding on the page
+_PANELS = '<div class="panels" style="grid-template-columns:repeat(auto-fill,minmax(180px,1fr))">'
 _PLOT = (420, 260)
 _MARGIN = 44
 
@@ -61,8 +61,7 @@ def _lists(report: CheckReport) -> str:
 
 def _classes(report: CheckReport) -> str:
     """A chart of images and one of boxes; a bar per list, so that lists of other proportions show."""
-    splits = [(name, c) for name, c in report.splits.items() if c.images and c.of_class.any()]
-    splits.sort(key=lambda entry: not is_training(entry[0]))
+    splits = [(name, c) for name, c in report.main_lists().items() if c.of_class.any()]
     charts = []
     for title, column in (('images', 'of_class'), ('boxes', 'objects'), ('pixels, percent', 'pixels')):
         values = [np.asarray(getattr(c, column), np.float64)[1:] for _, c in splits]
@@ -146,7 +145,7 @@ def _findings(report: CheckReport) -> str:
             more = f'<p class="soft">… and {count - _TEXTS:,} more</p>' if count > _TEXTS else ''
             cards = ''.join(_card(report, job, text) for job, text in report.flagged.get(kind, []))
             blocks.append(f'<h3>{escape(HEADINGS[kind][:1].upper() + HEADINGS[kind][1:])}: {count:,}</h3>'
-                          + (f'<div class="panels">{cards}</div>' if cards else '')
+                          + (f'{_PANELS}{cards}</div>' if cards else '')
                           + f'<details{" open" if errors or not cards else ""}><summary>in words</summary>'
                             f'<ul class="soft">{lines}</ul>{more}</details>')
         parts.append(f'<h2>{title}</h2>' + (''.join(blocks) or '<p>Nothing.</p>'))
@@ -160,7 +159,7 @@ def _examples(report: CheckReport) -> str:
         colour = tuple(map(int, report.layout.palette[names.index(name)]))
         cards = ''.join(_card(report, job, job.image_id) for job in jobs)
         parts.append(f'<h3><span class="swatch" style="background:rgb{colour}"></span>{escape(name)}</h3>'
-                     f'<div class="panels">{cards}</div>')
+                     f'{_PANELS}{cards}</div>')
     note = '<p class="soft">Chosen by a hash of the id, with their boxes and masks.</p>'
     return f'<h2>Examples</h2>{note}{"".join(parts)}' if parts else ''
 

@@ -56,7 +56,8 @@ def config_layout(cfg: Config) -> Layout:
     if not classes:
         raise ConfigError('no data set of this package', file=cfg.filename,
                           expected='train_dataloader, val_dataloader, test_dataloader or pseudo_labels with a dataset '
-                                   'such as wsss_mm.WeakSegDataset')
+                                   'such as wsss_mm.WeakSegDataset',
+                          fix='name a config that trains or labels, or the folder with --root')
     if splits.get('test') == splits.get('val'):
         splits.pop('test', None)
     if splits.get('train_labels') == splits.get('train'):

@@ -91,6 +91,13 @@ class CheckReport:
         if job is not None and len(shown) < FLAGGED:
             shown.append((job, problem.text))
 
+    def main_lists(self) -> dict[str, SplitCounts]:
+        """The lists that are learned from or scored, those for training first; all of them if there are none."""
+        there = {name: c for name, c in self.splits.items() if c.images}
+        found = {name: c for name, c in there.items() if (is_training(name) or is_scored(name))
+                 and not name.endswith(('_boxes', '_masks', '_objects'))}
+        return dict(sorted((found or there).items(), key=lambda entry: not is_training(entry[0])))
+
     @property
     def errors(self) -> int:
         """How many findings break a run."""
@@ -137,10 +144,9 @@ class CheckReport:
 
     def table(self) -> str:
         """Counts as Markdown: labels by list, images and boxes by class and list; and sizes."""
-        splits = {name: c for name, c in self.splits.items() if c.images}
         rows: list[list[Any]] = [['list', 'images', *_LABELS]]
-        rows += [[name, c.images, *(c.labels[kind] for kind in _LABELS)] for name, c in splits.items()]
-        text = [_table(rows)]
+        rows += [[name, c.images, *(c.labels[kind] for kind in _LABELS)] for name, c in self.splits.items()]
+        text, splits = [_table(rows)], self.main_lists()
         boxes = any(c.labels['boxes'] for c in splits.values())
         rows = [['images/boxes' if boxes else 'images', *splits]]
         for i, name in enumerate(self.layout.classes[1:], 1):
@@ -230,7 +236,7 @@ class Collector:
         return report
 
     def _note_pairs(self, first: np.ndarray, kind: str, leak: str) -> None:
-        report = self.report
+        report, lists = self.report, self.report.main_lists()
         for members in groups(first, report.ids):
             trained, scored = ([i for i in members if any(map(test, self._splits[i]))]
                                for test in (is_training, is_scored))
@@ -238,9 +244,12 @@ class Collector:
             apart = bool(trained and scored and len(set(trained) | set(scored)) > 1)
             found = kind if not apart or (leak == 'leak' and report.layout.published) else leak
             shown = ' = ' if kind == 'same bytes' else ' ≈ '
-            parts = [f'{i} ({", ".join(self._splits[i])})' for i in members[:3]]
+            parts = [f'{i} ({", ".join(name for name in self._splits[i] if name in lists)})' for i in members[:3]]
             more = f', and {len(members) - 3} more' if len(members) > 3 else ''
-            report.note(Problem(found, shown.join(parts) + more, members[-1]))
+            problem = Problem(found, shown.join(parts) + more, members[0])
+            report.note(problem)
+            if len(report.flagged[found]) < FLAGGED:   # both are to be seen
+                report.flagged[found].append((report.layout.job(members[1]), shown.strip() + f' {members[1]}'))
 
     def _note_classes(self) -> None:
         """Classes that no image for training has, and names of no use for scores."""
