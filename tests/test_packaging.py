@@ -136,7 +136,8 @@ print([m for m in ('mmdet', 'pydensecrf') if m in sys.modules])
 ''')
     lines = said.splitlines()
     assert lines[0] == '(1, 2, 3, 5)' and float(lines[1]) == pytest.approx(.5)
-    assert 'not installed: mmdet, pydensecrf' in said and 'pip install mmdet==3.3.0 pydensecrf' in said
+    assert 'not installed: mmdet, pydensecrf' in said
+    assert re.search(r'pip install "?(onedl-)?mmdet\S+ pydensecrf', said)   # of the lineage that is installed
     assert lines[-1] == '[]'
 
 

@@ -7,7 +7,11 @@ from mmengine.registry import DefaultScope
 
 from wsss_mm.errors import WSSSError
 from wsss_mm.registry import enter_scope
-from wsss_mm.requirements import check_requirements
+from wsss_mm.requirements import check_requirements, installed_lineages
+
+LINEAGE, INSTALLED = next(iter(installed_lineages().items()))   # the one that the tests run on
+WANTED = dict(openmmlab=('mmsegmentation==1.2.2', 'mmcv==2.1.0', 'make env'),
+              onedl=('"onedl-mmsegmentation>=1.4.2"', '"onedl-mmcv>=2.3.6"', 'make env-onedl'))[LINEAGE]
 
 
 class Refusing:
@@ -40,8 +44,8 @@ def test_missing_packages_and_the_command(without):
     with pytest.raises(WSSSError) as caught:
         check_requirements()
     assert caught.value.problem == 'not installed: mmseg, ftfy'
-    assert 'pip install mmsegmentation==1.2.2 ftfy' in caught.value.fix
-    assert 'make env' in caught.value.fix and 'mmcv' not in caught.value.fix
+    assert f'pip install {WANTED[0]} ftfy' in caught.value.fix
+    assert caught.value.fix.endswith(WANTED[2]) and 'mmcv' not in caught.value.fix
 
 
 def test_mmcv_is_built_without_isolation(without):
@@ -51,7 +55,7 @@ def test_mmcv_is_built_without_isolation(without):
     assert caught.value.problem == 'not installed: mmcv'
     lines = [line.strip() for line in caught.value.fix.splitlines()]
     assert lines[0] == 'pip install "setuptools<81" wheel ninja'
-    assert lines[1].startswith('MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0')
+    assert lines[1].startswith(f'MMCV_WITH_OPS=1 pip install --no-build-isolation {WANTED[1]}')
 
 
 def test_unknown_module_is_named_as_it_is():
@@ -82,3 +86,17 @@ def test_the_scope_of_a_config_is_entered_where_there_is_none(config, default, e
     assert DefaultScope.get_current_instance().scope_name == expected
     enter_scope(dict(default_scope='other'))
     assert DefaultScope.get_current_instance().scope_name == expected
+
+
+def test_lineages_may_not_be_mixed(tmp_path, monkeypatch):
+    name, version = dict(openmmlab=('onedl-mmcv', '2.3.6'), onedl=('mmcv', '2.1.0'))[LINEAGE]
+    metadata = tmp_path / f'{name.replace("-", "_")}-{version}.dist-info/METADATA'
+    metadata.parent.mkdir()
+    metadata.write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(WSSSError) as caught:
+        check_requirements()
+    assert caught.value.problem.startswith('packages of two lineages are installed: ')
+    for package, of in (*INSTALLED.items(), (name, version)):
+        assert f'{package} {of}' in caught.value.problem and package in caught.value.fix
+    assert f' beside {name} {version}' in caught.value.problem or f': {name} {version} beside ' in caught.value.problem

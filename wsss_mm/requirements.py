@@ -8,30 +8,57 @@ from importlib.util import find_spec
 
 from wsss_mm.errors import WSSSError
 
-# module -> what to install; mmcv stands apart, since its build needs torch and setuptools in the environment
-_INSTALL = dict(torch='torch', mmengine='mmengine==0.10.7', mmseg='mmsegmentation==1.2.2', mmdet='mmdet==3.3.0',
-                cv2='opencv-python', PIL='"pillow>=10.1"')
-_MMCV = 'MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0'
+# module -> what to install, for each of the two lineages; they have the same modules and overwrite each other's files
+_LINEAGES = dict(
+    openmmlab=dict(mmengine='mmengine==0.10.7', mmcv='mmcv==2.1.0', mmseg='mmsegmentation==1.2.2',
+                   mmdet='mmdet==3.3.0'),
+    onedl=dict(mmengine='"onedl-mmengine>=0.10.12"', mmcv='"onedl-mmcv>=2.3.6"',
+               mmseg='"onedl-mmsegmentation>=1.4.2"', mmdet='"onedl-mmdetection>=3.5.1"'))
+_DISTRIBUTIONS = dict(
+    openmmlab=('mmengine', 'mmcv', 'mmcv-lite', 'mmsegmentation', 'mmdet'),
+    onedl=('onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'onedl-mmdetection'))
+_OTHERS = dict(torch='torch', cv2='opencv-python', PIL='"pillow>=10.1"')
+_MAKE = dict(openmmlab='make env', onedl='make env-onedl')
+_NEEDED = ('torch', 'mmengine', 'mmcv', 'mmseg', 'ftfy', 'regex')
 
 
-def check_requirements(modules: Sequence[str] = ('torch', 'mmengine', 'mmcv', 'mmseg', 'ftfy', 'regex')) -> None:
-    """Check that modules can be found, without importing them.
+def check_requirements(modules: Sequence[str] = _NEEDED) -> None:
+    """Check that modules can be found, without importing them, and that MMSegmentation's are of one lineage.
 
     Args:
         modules: Names of top-level modules; by default what every tool needs. mmdet and pydensecrf are not among them.
 
     Raises:
-        WSSSError: naming all that are missing and the pip commands.
+        WSSSError: naming all that are missing, or what is mixed, and the pip commands.
     """
+    found = installed_lineages()
+    if len(found) > 1:
+        raise WSSSError(
+            'packages of two lineages are installed: ' + ' beside '.join(', '.join(f'{n} {v}' for n, v in of.items())
+                                                                         for of in found.values()),
+            expected="OpenMMLab's packages, or their onedl- forks; both have the modules mmengine, mmcv, mmseg and "
+                     "mmdet, and overwrite each other's files",
+            fix='pip uninstall -y ' + ' '.join(n for of in found.values() for n in of) + '\n    then pip install '
+                'those of one lineage, all anew (make env or make env-onedl in the repository)')
     missing = [m for m in modules if not _is_there(m)]
     if not missing:
         return
-    others = [_INSTALL.get(m, m) for m in missing if m != 'mmcv']
+    lineage = next(iter(found), 'openmmlab')
+    names = _LINEAGES[lineage] | _OTHERS
+    others = [names.get(m, m) for m in missing if m != 'mmcv']
     commands = [f'pip install {" ".join(others)}'] if others else []
-    if 'mmcv' in missing:
-        commands += ['pip install "setuptools<81" wheel ninja', _MMCV + '   (compiles for about 13 minutes)']
+    if 'mmcv' in missing:   # apart from the others: its build needs torch and setuptools in the environment
+        build = f'MMCV_WITH_OPS=1 pip install --no-build-isolation {names["mmcv"]}'
+        commands += ['pip install "setuptools<81" wheel ninja', f'{build}   (compiles for about 13 minutes)']
     raise WSSSError(f'not installed: {", ".join(missing)}', expected='MMSegmentation 1.2 with its dependencies, or the '
-                    'onedl- forks of all of them', fix='\n    '.join([*commands, 'or, in the repository: make env']))
+                    'onedl- forks of all of them',
+                    fix='\n    '.join([*commands, f'or, in the repository: {_MAKE[lineage]}']))
+
+
+def installed_lineages() -> dict[str, dict[str, str]]:
+    """What is installed of OpenMMLab and of its maintained forks: ``openmmlab`` and ``onedl`` -> package -> version."""
+    found = {lineage: _versions(names) for lineage, names in _DISTRIBUTIONS.items()}
+    return {lineage: versions for lineage, versions in found.items() if versions}
 
 
 def has_mmdet() -> bool:
@@ -41,10 +68,13 @@ def has_mmdet() -> bool:
 
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a result, of either OpenMMLab lineage, as far as they are installed."""
+    return _versions(('wsss_mm', 'torch', 'numpy', 'opencv-python', 'scipy', 'scikit-image', 'higra', 'pydensecrf',
+                      'pycocotools', *_DISTRIBUTIONS['openmmlab'], *_DISTRIBUTIONS['onedl']))
+
+
+def _versions(names: Sequence[str]) -> dict[str, str]:
     found = {}
-    for name in ('wsss_mm', 'torch', 'numpy', 'opencv-python', 'scipy', 'scikit-image', 'higra', 'pydensecrf',
-                 'pycocotools', 'mmengine', 'mmcv', 'mmsegmentation', 'mmdet', 'onedl-mmengine', 'onedl-mmcv',
-                 'onedl-mmsegmentation', 'onedl-mmdetection'):
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:   # not installed, or run from the sources

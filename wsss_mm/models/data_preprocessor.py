@@ -14,6 +14,11 @@ from wsss_mm.registry import MODELS
 _PADDED_BY_MMSEG = ('gt_sem_seg', 'gt_edge_map', 'gt_depth_map')
 
 
+def gives_rgb(preprocessor: Any) -> bool:
+    """Whether a data preprocessor of MMSegmentation, of either lineage, turns mmcv's BGR into RGB."""
+    return getattr(preprocessor, 'channel_conversion', getattr(preprocessor, '_channel_conversion', False))
+
+
 @MODELS.register_module()
 class WeakSegDataPreProcessor(SegDataPreProcessor):
     """mmseg's preprocessor, which also pads the further label maps to the batch's size.

@@ -15,6 +15,7 @@ from wsss_mm import files
 from wsss_mm.config_hash import digest
 from wsss_mm.errors import ConfigError, describe_error
 from wsss_mm.localization import ImageLocalizer
+from wsss_mm.models.data_preprocessor import gives_rgb
 from wsss_mm.progress import Progress
 from wsss_mm.pseudo_labels.ood_candidates import Scores, claim_folder, read_candidate
 
@@ -47,7 +48,7 @@ def mean_colour(model: Any) -> np.ndarray:
         raise ConfigError('the data preprocessor has no mean colour', expected='mean=[…] in data_preprocessor')
     mean = mean.flatten().cpu().numpy()
     # its input is BGR, so without the conversion the mean is too
-    return mean if preprocessor.channel_conversion else mean[::-1]
+    return mean if gives_rgb(preprocessor) else mean[::-1]
 
 
 @torch.no_grad()

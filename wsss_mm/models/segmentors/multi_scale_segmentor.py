@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError
+from wsss_mm.models.data_preprocessor import gives_rgb
 from wsss_mm.registry import MODELS, TASK_UTILS
 
 
@@ -126,6 +127,4 @@ class MultiScaleSegmentor(EncoderDecoder):
         images = inputs.float()
         if getattr(preprocessor, '_enable_normalize', False):
             images = images * preprocessor.std + preprocessor.mean
-        # mmcv loads BGR. The name differs between MMSegmentation's lineages.
-        swapped = getattr(preprocessor, 'channel_conversion', getattr(preprocessor, '_channel_conversion', False))
-        return images if swapped else images.flip(1)
+        return images if gives_rgb(preprocessor) else images.flip(1)
