@@ -4,6 +4,7 @@ Examples:
     python tools/train.py configs/bap/deeplabv2_toy.py
     python tools/train.py configs/bap/deeplabv2_voc.py --amp
     python tools/train.py configs/bap/classifier_voc.py --no-prerequisites --resume
+    python tools/train.py configs/cam/deeplabv2_voc.py --estimate
     torchrun --nproc_per_node=4 tools/train.py configs/bap/deeplabv2_voc.py --no-prerequisites --launcher pytorch
 """
 
@@ -19,6 +20,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: the config\'s)')
     parser.add_argument('--no-prerequisites', action='store_true', help='run this one stage alone, without a report')
     parser.add_argument('--plan', action='store_true', help='say what would run and why, and stop')
+    parser.add_argument('--estimate', action='store_true',
+                        help='measure a small sample of each stage and say how long all will take and how much disk '
+                        'they need; writes nothing')
+    parser.add_argument('--sample', type=int, default=8, metavar='N', help='images of a labelling run that --estimate '
+                        'measures (default: 8)')
+    parser.add_argument('--budget', type=float, default=120., metavar='SECONDS', help='what --estimate may take in all '
+                        '(default: 120)')
+    parser.add_argument('--json', action='store_true', help='print what --estimate finds as JSON')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='go on from the last checkpoint of the work dir, or from the one named')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
@@ -73,6 +82,18 @@ def train(cfg, args) -> None:
     runner.train()
 
 
+def print_estimate(line, given, options, report, args) -> None:
+    """Print how long the stages will take."""
+    import json
+    import sys
+
+    from wsss_mm.engine.estimate import table
+    from wsss_mm.engine.estimate.chain import ChainEstimate
+    found = ChainEstimate(line, _common.TOOLS, args.sample, args.budget, given, options, report,
+                          say=lambda text: print(text, file=sys.stderr, flush=True)).run()
+    print(json.dumps(table.as_json(found), indent=1) if args.json else table.as_text(found))
+
+
 def main() -> int:
     args = parse_args()
     from wsss_mm import registry  # noqa: F401  own checkpoints become loadable
@@ -95,6 +116,11 @@ def main() -> int:
     if args.plan:
         for number, stage in enumerate([*before, own, *after], 1):
             print(f'[{number}/{total}] {stage.key}: {stages.why_incomplete(stage) or "complete"}')
+        return 0
+    if args.estimate:
+        changed_own = {own: cfg} if changed or args.work_dir else {}
+        print_estimate([*before, own, *after], changed_own, {own: ['--amp']} if args.amp else {},
+                       cfg if cfg.get('report') else None, args)
         return 0
     stages.run_stages(before, _common.TOOLS, total=total)
     head = f'[{len(before) + 1}/{total}] {own.key}'
