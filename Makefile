@@ -7,13 +7,21 @@
 # PYTHON=python3.11   the interpreter of the environment
 PYTHON ?= python3
 WHEELHOUSE ?=
+# openmmlab, or its maintained forks: onedl. Their packages overwrite each other's files, so each has an environment.
+LINEAGE := openmmlab
+ifeq ($(LINEAGE),onedl)
+VENV := .venv-onedl
+MMCV := onedl-mmcv==2.3.6
+else
 VENV := .venv
+MMCV := mmcv==2.1.0
+endif
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
 STAMP := $(VENV)/.done
 
-.PHONY: env test lint demo docs clean
+.PHONY: env env-onedl test test-onedl lint demo docs clean
 env: $(STAMP)-package
 
 # Each step leaves a stamp, so an interrupted set-up goes on with the step it was in.
@@ -22,7 +30,7 @@ $(STAMP)-venv:
 	  { echo "error: $(PYTHON) is older than 3.10; name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -n "$(WHEELHOUSE)" || command -v c++ >/dev/null || \
 	  { echo "error: mmcv will be compiled here and no C++ compiler (c++) is in PATH; install one, or name a folder with a" \
-	         "wheel of mmcv 2.1.0: make WHEELHOUSE=folder $(MAKECMDGOALS)"; exit 1; }
+	         "wheel of $(MMCV): make WHEELHOUSE=folder $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 $(STAMP)-build: $(STAMP)-venv
@@ -35,7 +43,7 @@ $(STAMP)-torch: $(STAMP)-build
 	@touch $@
 $(STAMP)-mmcv: $(STAMP)-torch
 	@echo "environment 3/5: mmcv with its ops (about 13 minutes where it is compiled; WHEELHOUSE=folder spares it)"
-	MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-2} $(PIP) $(FIND) --no-build-isolation mmcv==2.1.0
+	MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-2} $(PIP) $(FIND) --no-build-isolation $(MMCV)
 	@touch $@
 $(STAMP)-crf: $(STAMP)-build
 	@echo "environment 4/5: pydensecrf"
@@ -44,11 +52,17 @@ $(STAMP)-crf: $(STAMP)-build
 	@touch $@
 $(STAMP)-package: $(STAMP)-mmcv $(STAMP)-crf pyproject.toml
 	@echo "environment 5/5: mmengine, mmseg, mmdet and this package"
-	$(PIP) $(FIND) --no-build-isolation -e ".[openmmlab,dev]"
+	$(PIP) $(FIND) --no-build-isolation -e ".[$(LINEAGE),dev]"
 	@touch $@
 
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+env-onedl:
+	$(MAKE) env LINEAGE=onedl
+
+test-onedl: env-onedl
+	OMP_NUM_THREADS=1 .venv-onedl/bin/python -m pytest $$(sed 's/#.*//' tests/lineage.txt)
 
 lint: env
 	$(BIN)/ruff check .
