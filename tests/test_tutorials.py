@@ -1,7 +1,16 @@
 """docs/tutorials: whoever follows a page word for word gets what it promises. Blocks marked no-run are shown only."""
 
 import pytest
-from tutorials import Block, blocks, follow
+from tutorials import ROOT, Block, blocks, follow, lay_out
+
+PAGES = ROOT / 'docs/tutorials'
+# What each page's commands have to have said, beyond ending well.
+SAYS = dict(
+    boxes=('[2/', '40 new, 0 kept', 'filling rate', 'mIoU'),
+    tags=('20 new, 0 kept', 'mean', 'mIoU'),
+    your_own_head=('average, maximum and gradients are right', '20 new, 0 kept', 'mIoU'),
+    clip_sam_seeds=('20 new, 0 kept', 'mIoU'),
+    explain_a_detector=('"status"', '(96, 96)'))
 
 PAGE = '''# A page
 ```python
@@ -55,3 +64,19 @@ def test_only_python_blocks_name_files():
     assert Block('bash', '# a.py\nls\n', 1).file is None
     assert Block('python', 'import a\n# a.py\n', 1).file is None
     assert Block('python', '# configs/my_data/a-b.py\n', 1).file == 'configs/my_data/a-b.py'
+
+
+def test_your_own_head_is_as_short_as_its_title_says():
+    head = next(b for b in blocks(PAGES / 'your_own_head.md') if b.file == 'my_parts.py')
+    assert len(head.text.splitlines()) <= 30
+
+
+@pytest.mark.parametrize('page', sorted(p.stem for p in PAGES.glob('*.md') if p.stem != 'own_data'))
+def test_the_page_word_for_word(page, tmp_path):
+    """own_data.md has tests of its own."""
+    if page == 'explain_a_detector':
+        pytest.importorskip('mmdet')
+    lay_out(tmp_path)
+    printed = list(follow(PAGES / f'{page}.md', tmp_path).values())
+    for said in SAYS[page]:
+        assert any(said in text for text in printed), said
