@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, the mmseg scope, the parity fixtures, a toy VOC, the tools as a user calls them."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 
@@ -150,6 +151,22 @@ def start_tool():
     for process in started:
         with process, contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope='session')
+def at_once():
+    """Run functions at the same time, each in a forked process; what goes wrong in one is the caller's error."""
+
+    def run(*functions) -> None:
+        processes = [multiprocessing.get_context('fork').Process(target=function) for function in functions]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+            process.kill()
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * len(processes)
+    return run
 
 
 @pytest.fixture

@@ -191,8 +191,6 @@ def test_help_shows_an_example(tool, call_tool):
     (['test', 'configs/bap/deeplabv2_toy.py'], 'no such checkpoint'),
     (['report', 'configs/bap/deeplabv2_ycrf_toy.py'], 'no report section'),
     (['generate', 'configs/bap/deeplabv2_ycrf_toy.py'], 'no pseudo_labels section'),
-    (['generate', 'configs/box_baselines/box_fill_toy.py', '--shard', '2/2'], '--shard 2/2'),
-    (['generate', 'configs/box_baselines/box_fill_toy.py', '--shard', 'half'], 'R/N with 0 <= R < N'),
     (['generate', 'configs/box_baselines/box_fill_toy.py'], 'prepare_dataset.py toy'),
     (['generate', 'broken.py'], 'broken.py'),
     (['prepare_dataset', 'voc', '--root', 'nowhere'], 'unpack it so that nowhere exists'),

@@ -1,12 +1,13 @@
 """Make pseudo labels from a config and a checkpoint.
 
-Finished images are kept: the same command goes on after an interruption. Several machines or processes may share the
-work with --shard.
+Finished images are kept: the same command goes on after an interruption. Any number of processes may share the work:
+start the same command several times, on any machines that share the disk, or use --nproc, torchrun or srun.
 
 Examples:
     python tools/generate.py configs/bap/classifier_toy.py
     python tools/generate.py configs/bap/classifier_voc.py --checkpoint my_classifier.pth --device cuda --num-workers 8
-    python tools/generate.py configs/bap/classifier_voc.py --shard 0/2
+    python tools/generate.py configs/bap/classifier_voc.py --nproc 4
+    torchrun --nproc_per_node=4 tools/generate.py configs/bap/classifier_voc.py
     python tools/generate.py configs/bap/classifier_voc.py --verify
 """
 
@@ -19,13 +20,17 @@ import _common
 
 def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument('config', help='a config with a pseudo_labels section')
     parser.add_argument('--checkpoint', help='trained model (default: <work_dir>/final.pth)')
     parser.add_argument('--out-dir', help='output folder (default: pseudo_labels.out_dir)')
     parser.add_argument('--device', default='auto', help='where the network runs: auto, cpu, cuda, cuda:1')
     parser.add_argument('--num-workers', type=int, help='processes for maps, CRF and files')
-    parser.add_argument('--shard', default='0/1', metavar='R/N', help='label every N-th image, from the R-th on')
+    parser.add_argument('--nproc', type=int, metavar='N', help='start N processes here that share the work, with a GPU '
+                        'each where there are so many')
+    parser.add_argument('--stale-after', type=float, default=60., metavar='SECONDS', help='take over the images of a '
+                        'process on another machine that has shown no life for so long (default: 60)')
     parser.add_argument('--verify', action='store_true', help='make nothing; check every file that was made, list what '
                         'is wrong and end with 1 if anything is')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
@@ -34,10 +39,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    import torch
-
+    from wsss_mm.distributed import local_device
     from wsss_mm.engine.stages import load_config
-    from wsss_mm.errors import ConfigError
     from wsss_mm.pseudo_labels.run import LabellingRun
     cfg = load_config(args.config)
     if args.cfg_options:
@@ -48,14 +51,10 @@ def main() -> int:
         cfg.pseudo_labels.num_workers = args.num_workers
     if args.verify:
         return verify(cfg)
-    try:
-        rank, world_size = (int(v) for v in args.shard.split('/'))
-        if not 0 <= rank < world_size:
-            raise ValueError
-    except ValueError:
-        raise ConfigError(f'--shard {args.shard}', expected='R/N with 0 <= R < N, as 0/2 and 1/2') from None
-    device = args.device if args.device != 'auto' else 'cuda' if torch.cuda.is_available() else 'cpu'
-    run = LabellingRun(cfg, args.checkpoint, device=device, rank=rank, world_size=world_size)
+    if args.nproc is not None:
+        return share_among(cfg, args.nproc)
+    device = args.device if args.device != 'auto' else local_device()
+    run = LabellingRun(cfg, args.checkpoint, device=device, stale_after=args.stale_after)
     result = run.run()
     if result['failures']:
         first = next(iter(sorted(result['failures'].items())))
@@ -64,8 +63,21 @@ def main() -> int:
               file=sys.stderr)
         return 1
     print(f'labels: {run.folder.root} ({", ".join(run.generator.outputs)}), {result["labelled"]} new, '
-          f'{result["skipped"]} kept' + ('' if result['complete'] else '; other shards are still missing'))
+          f'{result["skipped"]} kept')
     return 0
+
+
+def share_among(cfg: Any, count: int) -> int:
+    """Run this command in several processes; one that dies leaves its work to the others."""
+    from wsss_mm.distributed import start_again
+    from wsss_mm.files import read_json
+    codes = start_again(count, without='--nproc')
+    dead = [code for code in codes if code not in (0, 1, 2, 130)]
+    if dead and 0 in codes and (read_json(f'{cfg.pseudo_labels.out_dir}/run.json') or {}).get('complete'):
+        print(f'{len(dead)} of {count} processes died (exit codes {dead}); the others have done their work',
+              file=sys.stderr)
+        return 0
+    return max(codes, key=lambda code: (code != 0, code < 0 or code > 2, code))
 
 
 def verify(cfg: Any) -> int:

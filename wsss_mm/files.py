@@ -16,7 +16,7 @@ from PIL import Image
 TEMPORARY = '.tmp-'
 
 
-def write_atomic(path: str | Path, data: bytes | Iterable[bytes], rank: int = 0) -> str:
+def write_atomic(path: str | Path, data: bytes | Iterable[bytes], owner: str | int = 0) -> str:
     """Write a file so that it is whole or absent, and return its SHA-256.
 
     A temporary file in the same folder is flushed and fsynced, then renamed over ``path``.
@@ -24,11 +24,12 @@ def write_atomic(path: str | Path, data: bytes | Iterable[bytes], rank: int = 0)
     Args:
         path: The file; its folder is made if need be.
         data: The content, whole or in pieces.
-        rank: Rank of the writing process group; a rank removes only its own leftovers.
+        owner: Who writes, in the temporary file's name: of several that write into one folder, leftovers are told apart
+            by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}{TEMPORARY}{rank}-{os.getpid()}')
+    temporary = path.with_name(f'.{path.name}{TEMPORARY}{owner}-{os.getpid()}')
     try:
         sha256 = hashlib.sha256()
         with open(temporary, 'wb') as stream:
@@ -44,15 +45,15 @@ def write_atomic(path: str | Path, data: bytes | Iterable[bytes], rank: int = 0)
     return sha256.hexdigest()
 
 
-def remove_leftovers(folder: str | Path, rank: int = 0) -> None:
-    """Remove temporary files that a killed process of this rank left below ``folder``."""
-    for path in Path(folder).rglob(f'.*{TEMPORARY}{rank}-*'):
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove temporary files that a killed process left below ``folder``, which no other process may be using."""
+    for path in Path(folder).rglob(f'.*{TEMPORARY}*'):
         path.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, content: Any) -> str:
+def write_json(path: str | Path, content: Any, owner: str | int = 0) -> str:
     """Write JSON atomically, keys sorted, so that equal contents give equal bytes."""
-    return write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + '\n').encode())
+    return write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + '\n').encode(), owner)
 
 
 def read_json(path: str | Path) -> Any | None:

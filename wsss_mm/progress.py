@@ -16,18 +16,23 @@ class Progress:
         what: Name of the job, as in ``labels``.
         done: Items that were complete before this run; they do not count for the speed.
         interval: Seconds between lines where the output is not a terminal.
+        quiet: Count, but print nothing, as another process does.
     """
 
-    def __init__(self, total: int, what: str, done: int = 0, interval: float = 10.) -> None:
+    def __init__(self, total: int, what: str, done: int = 0, interval: float = 10.,
+                 quiet: bool = False) -> None:
         self.total, self.what, self.done, self.interval = total, what, done, interval
-        self.skipped, self.failed = done, 0
+        self.skipped, self.failed, self._quiet = done, 0, quiet
         self._start = self._last = time.monotonic()
         self._tty = sys.stdout.isatty()
 
     def step(self, failed: bool = False) -> None:
         """Count one more item."""
-        self.done += 1
-        self.failed += failed
+        self.reach(self.done + 1, self.failed + failed)
+
+    def reach(self, done: int, failed: int) -> None:
+        """:meth:`step` for work that others have a part in: so many items are finished, so many of them failed."""
+        self.done, self.failed = done, failed
         now = time.monotonic()
         if now - self._last >= (.2 if self._tty else self.interval):
             self._last = now
@@ -57,7 +62,8 @@ class Progress:
         return '  '.join(parts)
 
     def _print(self, end: str) -> None:
-        print(('\r\x1b[K' if self._tty else '') + self.line(), end=end, flush=True)
+        if not self._quiet:
+            print(('\r\x1b[K' if self._tty else '') + self.line(), end=end, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -30,11 +30,11 @@ def unbroken(tmp_path_factory, label_config, classifier, contents):
 def make_run(unbroken, tmp_path, classifier):
     """A run of the unbroken one's config into another folder."""
 
-    def make(out='labels', checkpoint=classifier, rank=0, world_size=1, **options):
+    def make(out='labels', checkpoint=classifier, **options):
         cfg = Config.fromfile(unbroken[0])
         cfg.merge_from_dict({f'pseudo_labels.{k.replace("__", ".")}': v for k, v in options.items()})
         cfg.pseudo_labels.out_dir = str(tmp_path / out)
-        return LabellingRun(cfg, checkpoint, rank=rank, world_size=world_size)
+        return LabellingRun(cfg, checkpoint)
     return make
 
 

@@ -51,7 +51,7 @@ def test_a_run_that_is_cut_short_ends_with_the_same_bytes(masks_config, masks_ru
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(LabelWorkers, 'map', stopping)
         label_masks(path)
-    with open(root / 'manifest.jsonl', 'ab') as stream:
+    with open(next(root.glob('sharing/*.jsonl')), 'ab') as stream:
         stream.write(b'{"files": {"labels/tra')
     (root / 'labels/.train_00009.png.tmp-0-77').write_bytes(b'half')
 

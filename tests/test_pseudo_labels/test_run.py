@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from PIL import Image
 
 from wsss_mm.errors import CheckpointError, ConfigError, WSSSError
 from wsss_mm.pseudo_labels import LabelGenerator
-from wsss_mm.pseudo_labels.run import LabellingRun
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.structures import ImageSample, LabelResult
 
@@ -40,22 +38,6 @@ def test_workers_change_no_byte(make_run, unbroken, contents, num_workers):
     assert contents(run.folder.root) == unbroken[1]
 
 
-@pytest.mark.parametrize('order', [(0, 1), (1, 0)])
-def test_shards_change_no_byte(make_run, unbroken, contents, order):
-    runs = [make_run(rank=rank, world_size=2) for rank in order]
-    assert [r.run()['complete'] for r in runs] == [False, True]
-    assert contents(runs[0].folder.root) == unbroken[1]
-
-
-def test_a_lone_run_takes_over_from_a_killed_shard(make_run, unbroken, contents):
-    shard = make_run(rank=1, world_size=3)
-    shard.run()
-    (shard.folder.root / 'Y_crf/.train_00002.png.tmp-2-77').write_bytes(b'half')   # another shard was killed
-    (shard.folder.root / 'failures.rank2.json').write_text('{}')
-    assert make_run().run() == dict(complete=True, labelled=11, skipped=5, failures={})
-    assert contents(shard.folder.root) == unbroken[1]
-
-
 def children_of(pid):
     return [int(p) for p in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
 
@@ -67,7 +49,7 @@ def alive(pid):
         return False
 
 
-def wait_until(condition, what, seconds=60):
+def wait_until(condition, what, seconds=150):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f'waited {seconds} s: {what}'
@@ -78,11 +60,10 @@ def wait_until(condition, what, seconds=60):
 def test_interrupted_again_and_again_equals_unbroken(unbroken, tmp_path, contents, classifier, start_tool, run_tool):
     """Killed alone, killed with its workers, stopped with Ctrl-C, each at a random moment, then left to finish."""
     moments, root = random.Random(7), tmp_path / 'labels'
-    manifest = root / 'manifest.jsonl'
     arguments = unbroken[0], '--checkpoint', classifier, '--out-dir', root
 
     def finished():
-        return len(manifest.read_bytes().splitlines()) if manifest.is_file() else 0
+        return sum(len(path.read_bytes().splitlines()) for path in root.glob('sharing/*.jsonl'))
 
     for kill, number, num_workers in (
             (os.kill, signal.SIGKILL, 2), (os.killpg, signal.SIGKILL, 1), (os.killpg, signal.SIGINT, 1)):
@@ -164,17 +145,6 @@ def test_bad_images_are_put_aside_and_mended(odd_toy, toy_root, tmp_path, label_
     assert contents(tmp_path / 'anew') == mended
 
 
-def test_shards_keep_their_failures_apart(odd_toy, tmp_path, label_config, classifier):
-    cfg = Config.fromfile(label_config(tmp_path, odd_toy[0]))
-    runs = [LabellingRun(cfg, classifier, rank=rank, world_size=2) for rank in (0, 1)]
-    for run in runs:
-        run.run()
-    found = [json.loads(run.folder.failures_path.read_text()) for run in runs]
-    assert [sorted(f) for f in found] == [['train_00000', 'train_00006'], ['train_00005', 'train_00007']]
-    assert LabellingRun(cfg, classifier).run()['failures'].keys() == odd_toy[1].keys()
-    assert not list(runs[0].folder.root.glob('*.rank*'))
-
-
 # ---------------------------------------------------------------- refusals
 
 def test_other_settings_are_refused(unbroken, tmp_path, classifier, call_tool):
@@ -193,11 +163,13 @@ def test_other_settings_are_refused(unbroken, tmp_path, classifier, call_tool):
 
 
 def test_the_way_out_of_a_refusal_works(make_run):
-    root = make_run().folder.root
+    run = make_run()
+    run.run()
+    root = run.folder.root
     with pytest.raises(ConfigError, match='other settings'):
         make_run(generator__background='class_map')
     shutil.rmtree(root)
-    assert make_run(generator__background='class_map').folder.done() == set()
+    assert make_run(generator__background='class_map').run()['labelled'] == 16
 
 
 def test_weights_of_another_network(make_run, classifier, tmp_path):
@@ -211,7 +183,7 @@ def test_weights_of_another_network(make_run, classifier, tmp_path):
 # ---------------------------------------------------------------- workers
 
 class Filling(LabelGenerator):
-    """Labels the image with its first pixel's value, slowly; ends its process on the value 13, the first time."""
+    """Labels the image with its first pixel's value, slowly; ends its process on the value 13, or ``once``."""
 
     outputs = ('labels',)
 
@@ -221,8 +193,9 @@ class Filling(LabelGenerator):
     def label(self, sample, features, constants):
         time.sleep(self.seconds)
         value = sample.image[0, 0, 0]
-        if value == 13 and self.once and not self.once.exists():
-            self.once.touch()
+        if value == 13 and not (self.once and self.once.exists()):
+            if self.once:
+                self.once.touch()
             os._exit(9)
         return LabelResult(dict(labels=np.full(sample.image.shape[:2], value, np.uint8)))
 
@@ -239,7 +212,7 @@ def samples(count, seen=None):
 def test_the_queue_is_bounded(tmp_path, num_workers):
     """However long the list, the network is never more than 2 * workers + 2 images ahead of the files."""
     limit, seen, ahead, found = 2 * num_workers + 2, [], [], set()
-    with LabelWorkers(Filling(.01), {}, [[0, 0, 0]], tmp_path, 0, num_workers) as workers:
+    with LabelWorkers(Filling(.01, tmp_path), {}, [[0, 0, 0]], tmp_path, 0, num_workers) as workers:
         for image_id, hashes, _, error in workers.map(samples(60, seen)):
             ahead.append(len(seen) - len(found))
             assert error is None and set(hashes) == {f'labels/{image_id}.png'}
@@ -249,18 +222,27 @@ def test_the_queue_is_bounded(tmp_path, num_workers):
     assert np.array(Image.open(tmp_path / 'labels/42.png'))[0, 0] == 42
 
 
-def test_a_worker_that_dies_ends_the_run_and_the_next_goes_on(tmp_path):
-    def label():
-        with LabelWorkers(Filling(0, tmp_path / 'died'), {}, [[0, 0, 0]], tmp_path, 0, 1) as workers:
-            return [found[0] for found in workers.map(samples(15))]
-    with pytest.raises(WSSSError, match='a labelling process died') as caught:
-        label()
+@pytest.mark.parametrize('always', [False, True])
+def test_a_worker_that_dies_costs_one_image_at_most(tmp_path, always):
+    """What was under way is labelled again, alone; the image at which a second process dies has failed."""
+    with LabelWorkers(Filling(0, None if always else tmp_path / 'died'), {}, [[0, 0, 0]], tmp_path, 0, 1) as workers:
+        found = {image_id: error for image_id, _, _, error in workers.map(samples(15 + always))}
+    assert sorted(map(int, found)) == list(range(15 + always))
+    assert {i: 'died twice' in e for i, e in found.items() if e} == ({'13': True} if always else {})
+    assert np.array(Image.open(tmp_path / 'labels/14.png'))[0, 0] == 14
+
+
+def test_processes_that_keep_dying_end_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr('wsss_mm.pseudo_labels.workers._TOO_MANY', 1)
+    with pytest.raises(WSSSError, match='died at 1 images one after the other') as caught, LabelWorkers(
+            Filling(), {}, [[0, 0, 0]], tmp_path, 0, 1) as workers:
+        list(workers.map(samples(14)))
     assert 'run the same command again' in str(caught.value) and 'num_workers lower' in str(caught.value)
-    assert sorted(map(int, label())) == list(range(15))
 
 
 def test_an_unwritable_folder_is_the_runs_error_not_the_images(make_run):
     run = make_run()
+    run.folder.root.mkdir()
     (run.folder.root / 'Y_crf').write_text('a file where the folder should be')
     with pytest.raises(WSSSError, match='cannot write the labels of train_00000') as caught:
         run.run()

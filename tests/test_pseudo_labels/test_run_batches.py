@@ -11,6 +11,7 @@ from PIL import Image
 from wsss_mm.datasets.label_readers import read_image
 from wsss_mm.errors import ConfigError
 from wsss_mm.pseudo_labels.run import LabellingRun, image_size, run_together, size_batches
+from wsss_mm.pseudo_labels.sharing import SharedWork
 
 MIXED = [(60, 80), (60, 80), (96, 96), (60, 80), (80, 60), (60, 80), (96, 96), (60, 80), (60, 80), (96, 96), (80, 60),
          (1, 33)]
@@ -39,10 +40,10 @@ pseudo_labels['generator'] = dict(
 
 @pytest.fixture
 def mixed_run(mixed_config, tmp_path, classifier):
-    def make(out='labels', rank=0, world_size=1, **options):
+    def make(out='labels', **options):
         cfg = Config.fromfile(mixed_config)
         cfg.pseudo_labels.update(out_dir=str(tmp_path / out), **options)
-        return LabellingRun(cfg, classifier, rank=rank, world_size=world_size)
+        return LabellingRun(cfg, classifier)
     return make
 
 
@@ -75,11 +76,19 @@ def test_turned_images_have_the_size_they_are_read_with(tmp_path):
     assert image_size(path) == (9, 4)
 
 
-@pytest.mark.parametrize(('num_workers', 'ranks'), [(0, 2), (0, 3), (1, 1)])
-def test_neither_workers_nor_shards_change_a_batched_byte(mixed_run, unbroken_mixed, contents, num_workers, ranks):
-    runs = [mixed_run(rank=rank, world_size=ranks, num_workers=num_workers) for rank in reversed(range(ranks))]
-    assert [r.run()['complete'] for r in runs] == [False] * (ranks - 1) + [True]
-    assert contents(runs[0].folder.root) == unbroken_mixed
+@pytest.mark.parametrize(('num_workers', 'processes'), [(0, 3), (1, 1)])
+def test_neither_workers_nor_sharing_change_a_batched_byte(mixed_run, unbroken_mixed, contents, at_once, tmp_path,
+                                                           num_workers, processes):
+    at_once(*[lambda: mixed_run(num_workers=num_workers).run()] * processes)
+    assert contents(tmp_path / 'labels') == unbroken_mixed
+
+
+def test_many_batches_make_one_claim(mixed_run, unbroken_mixed, contents, monkeypatch):
+    monkeypatch.setattr('wsss_mm.pseudo_labels.run._SHARES', 2)
+    run, claims, claim = mixed_run(), [], SharedWork._claim
+    monkeypatch.setattr(SharedWork, '_claim', lambda self, *share: claims.append(share) or claim(self, *share))
+    run.run()
+    assert claims == [(0, 0), (1, 0), ('finish', 0)] and contents(run.folder.root) == unbroken_mixed
 
 
 def test_resume_within_a_batch_changes_no_byte(mixed_run, unbroken_mixed, contents):

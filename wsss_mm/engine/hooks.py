@@ -56,8 +56,8 @@ class StageHook(Hook):
 class PseudoLabelHook(Hook):
     """Runs the config's ``pseudo_labels`` section when the training ends, by the code of ``tools/generate.py``.
 
-    Put it beside ``StageHook``, which writes the ``final.pth`` that the run's record names. With several ranks each
-    labels its share.
+    Put it beside ``StageHook``, which writes the ``final.pth`` that the run's record names. Several ranks share
+    the work.
 
     Raises:
         WSSSError: some images failed; their texts are in the run's ``failures.json``.
@@ -69,8 +69,7 @@ class PseudoLabelHook(Hook):
         """Label the dataset with the model just trained."""
         # Read anew: after distributed training every rank has running statistics of its own in memory.
         run = LabellingRun(runner.cfg, checkpoint=Path(runner.work_dir) / 'final.pth',
-                           device=str(next(runner.model.parameters()).device), rank=runner.rank,
-                           world_size=runner.world_size)
+                           device=str(next(runner.model.parameters()).device))
         result = run.run()
         if result['failures']:
             raise WSSSError(f'{len(result["failures"])} images could not be labelled',

@@ -1,9 +1,10 @@
-"""The labelling run: dataset → network → worker processes → files, with resume, shards and failures."""
+"""The labelling run: dataset → network → worker processes → files, resumed, shared by processes, with failures."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,10 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from wsss_mm.config_hash import digest, plain, settings_of
+from wsss_mm.distributed import rank
 from wsss_mm.errors import CheckpointError, ConfigError, describe_error
 from wsss_mm.progress import Progress
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import RunFolder
+from wsss_mm.pseudo_labels.sharing import SharingEnded
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS, enter_scope
 from wsss_mm.requirements import installed_versions
@@ -25,6 +28,8 @@ from wsss_mm.safe_loading import file_sha256, load_checkpoint_file
 from wsss_mm.structures import ImageSample
 
 _EXIF_ORIENTATION = 0x0112
+# At most so many claims, whatever the list: their files are few, and a share is a small part of the whole.
+_SHARES = 4096
 Key = TypeVar('Key', bound=Hashable)
 Item = TypeVar('Item')
 Found = TypeVar('Found')
@@ -37,14 +42,16 @@ class LabellingRun:
     ``batch_size``; for a generator that needs a model also ``cfg.model`` and a checkpoint. The network runs in this
     process, on up to ``batch_size`` (1) images of one size at a time, unpadded; maps, CRF and files are made by
     ``num_workers`` processes of one thread each behind a bounded queue, so memory does not grow with the dataset.
-    The batches are those of the whole list, whatever is done already or another rank's, so the files do not depend
-    on the number of workers or ranks, on the order or on interruptions.
+    Any number of processes may label into one folder, begin and die at any time: each takes the next batches that
+    nobody has, and those of the dead (:class:`~wsss_mm.pseudo_labels.sharing.SharedWork`). The batches are those of
+    the whole list, whatever is done already or another's, so the files do not depend on the number of workers or
+    processes, on the order or on interruptions.
 
     Args:
         cfg: The whole config.
         checkpoint: The trained model's file; default ``<work_dir>/final.pth``.
         device: Where the network runs.
-        rank, world_size: This process's share of the images.
+        stale_after: Seconds without a sign of life after which a process on another machine counts as dead.
 
     Raises:
         ConfigError: no ``pseudo_labels``, or its folder holds another run.
@@ -52,14 +59,14 @@ class LabellingRun:
     """
 
     def __init__(self, cfg: Config, checkpoint: str | Path | None = None, device: str = 'cpu',
-                 rank: int = 0, world_size: int = 1) -> None:
+                 stale_after: float = 60.) -> None:
         if not cfg.get('pseudo_labels'):
             raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='pseudo_labels = dict(out_dir=…, '
                               'dataset=…, generator=…)', fix='take a config that makes labels, as '
                               'configs/bap/classifier_toy.py')
         enter_scope(cfg)
         section = cfg.pseudo_labels
-        self.device, self.rank, self.world_size = device, rank, world_size
+        self.device = device
         self.num_workers = section.get('num_workers', 2)
         self.batch_size = section.get('batch_size', 1)
         if self.batch_size < 1:
@@ -71,7 +78,7 @@ class LabellingRun:
         if self.generator.needs_model:
             self.checkpoint = Path(checkpoint or Path(cfg.work_dir) / 'final.pth')
             self.model = load_model(cfg, self.checkpoint)
-        self.folder = RunFolder(section.out_dir, self._describe(cfg), rank, world_size)
+        self.folder = RunFolder(section.out_dir, self._describe(cfg), stale_after)
 
     def _describe(self, cfg: Config) -> dict[str, Any]:
         keys = ['pseudo_labels'] + (['model'] if self.generator.needs_model else [])
@@ -85,43 +92,68 @@ class LabellingRun:
                     config_file=Path(cfg.filename).name if cfg.filename else None)
 
     def run(self) -> dict[str, Any]:
-        """Label what is missing.
+        """Label what is missing; return when nothing is left, whoever has done it.
 
         Returns:
-            ``complete`` (of all ranks), ``labelled`` and ``skipped`` counts and ``failures`` (text per image id).
+            ``complete``; ``labelled``, the number of images done by this process, and ``skipped`` of those that were
+            done before or by others; ``failures`` (text per image id), whichever process met them.
         """
         # one at a time: an info holds all objects of its image
         infos = map(self.dataset.get_data_info, range(len(self.dataset)))
         path_of = [(info['img_id'], info['img_path']) for info in infos]
         ids = [image_id for image_id, _ in path_of]
         batches = size_batches([path for _, path in path_of], 1 if self.model is None else self.batch_size)
-        mine = batches[self.rank::self.world_size]
-        done = self.folder.done()
-        total = sum(map(len, mine))
-        todo = {i for batch in mine for i in batch if ids[i] not in done}
-        failures: dict[str, str] = {}
-        progress = Progress(total, f'labels → {self.folder.root}', done=total - len(todo))
+        labelled: set[str] = set()
+        while True:
+            if self.folder.begin(ids):
+                return self._result(ids, labelled, complete=True)
+            try:
+                with self.folder:
+                    self._work(ids, batches, labelled)
+                    complete = self.folder.finish(self.generator.gather)
+                return self._result(ids, labelled, complete)
+            except SharingEnded:   # another process ended the run before this one had seen all of it: look again
+                continue
+
+    def _result(self, ids: Sequence[str], labelled: set[str], complete: bool) -> dict[str, Any]:
+        failures = dict(self.folder.failures)
+        return dict(complete=complete, labelled=len(labelled), skipped=len(ids) - len(labelled) - len(failures),
+                    failures=failures)
+
+    def _work(self, ids: Sequence[str], batches: Sequence[Sequence[int]], labelled: set[str]) -> None:
+        """Label until no image of the list is left, by this process or another."""
+        left, failures = self.folder.open_ids, self.folder.failures
+        per_share = math.ceil(len(batches) / _SHARES)
+        shares = [batches[i:i + per_share] for i in range(0, len(batches), per_share)] if batches else []
+        share_ids = [[ids[i] for batch in share for i in batch] for share in shares]
+        progress = Progress(len(ids), f'labels → {self.folder.root}', done=len(ids) - len(left),
+                            quiet=rank() != 0)
         if self.model is not None:
             self.model.to(self.device).eval()
         constants = {k: v.detach().float().cpu() for k, v in self.generator.constants(self.model).items()}
         palette = self.dataset.metainfo['palette']
-        with LabelWorkers(self.generator, constants, palette, self.folder.root, self.rank, self.num_workers) as workers:
-            for image_id, hashes, notes, error in workers.map(self._samples(mine, todo, ids)):
-                if error:
-                    failures[image_id] = error
-                else:
-                    self.folder.add(image_id, hashes, notes)
-                progress.step(failed=bool(error))
+        with LabelWorkers(self.generator, constants, palette, self.folder.root, self.folder.sharing.token,
+                          self.num_workers) as workers:
+            while left:
+                claimed = (batch for share in self.folder.claimed(share_ids) for batch in shares[share])
+                for image_id, hashes, notes, error in workers.map(self._samples(claimed, left, ids)):
+                    if error:
+                        self.folder.fail(image_id, error)
+                    else:
+                        self.folder.add(image_id, hashes, notes)
+                        labelled.add(image_id)
+                    progress.reach(len(ids) - len(left), len(failures))
+                if left:
+                    self.folder.wait()
+                    progress.reach(len(ids) - len(left), len(failures))
         progress.finish()
-        complete = self.folder.finish(ids, failures, self.generator.gather)
-        return dict(complete=complete, labelled=len(todo) - len(failures), skipped=total - len(todo),
-                    failures=failures)
 
-    def _samples(self, batches: Iterable[Sequence[int]], todo: set[int], ids: Sequence[str]
+    def _samples(self, batches: Iterable[Sequence[int]], left: Set[str], ids: Sequence[str]
                  ) -> Iterator[tuple[str, Any, Any, str | None]]:
         """Yield ``(id, ImageSample, features, None)``, or ``(id, None, None, error)`` for an image that fails."""
         for batch in batches:
-            if todo.isdisjoint(batch):
+            todo = {i for i in batch if ids[i] in left}
+            if not todo:
                 continue
             loaded: dict[int, dict] = {}
             for i in batch:

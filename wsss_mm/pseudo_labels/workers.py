@@ -16,16 +16,18 @@ from wsss_mm.errors import WSSSError, describe_error
 from wsss_mm.files import label_png
 from wsss_mm.processes import start_worker
 from wsss_mm.pseudo_labels.generator import LabelGenerator
-from wsss_mm.pseudo_labels.run_folder import write_files
+from wsss_mm.pseudo_labels.run_folder import unwritable, write_files
 
 # What a worker needs for every image; set once when it starts.
 _job: dict[str, Any] = {}
+_TOO_MANY = 3
 
 
 class LabelWorkers:
     """Runs ``generator.label`` and writes its files, in processes of one thread each.
 
     At most ``2 * num_workers + 2`` images are under way, so the network's process waits rather than fill the memory.
+    Where a process dies, the images under way are labelled again, one by one; the one at which another dies has failed.
     With ``num_workers=0`` everything runs in this process, on one thread too, so the files are the same.
 
     Args:
@@ -33,20 +35,25 @@ class LabelWorkers:
         constants: Tensors every image needs.
         palette: RGB per class for the PNGs.
         root: The run's folder.
-        rank: Marks this rank's temporary files.
+        owner: Marks this run's temporary files.
         num_workers: Number of processes.
     """
 
     def __init__(self, generator: LabelGenerator, constants: dict[str, torch.Tensor], palette: list, root: Path,
-                 rank: int, num_workers: int) -> None:
-        self._setup = (generator, _arrays(constants), palette, root, rank)
-        self._limit = 2 * num_workers + 2
-        self._pool = None
+                 owner: str | int, num_workers: int) -> None:
+        self._setup = (generator, _arrays(constants), palette, root, owner)
+        self._num_workers, self._limit = num_workers, 2 * num_workers + 2
+        self._pool: ProcessPoolExecutor | None = None
+        self._deaths = 0   # one after the other
         self._threads = torch.get_num_threads()
-        if num_workers:
+        self._start()
+
+    def _start(self) -> None:
+        if self._num_workers:
             # spawn: a forked child of a process with running torch threads can hang.
-            self._pool = ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context('spawn'),
-                                             initializer=_start_worker, initargs=self._setup)
+            self._pool = ProcessPoolExecutor(
+                self._num_workers, mp_context=multiprocessing.get_context('spawn'), initializer=_start_worker,
+                initargs=self._setup)
 
     def __enter__(self) -> LabelWorkers:
         return self
@@ -60,25 +67,70 @@ class LabelWorkers:
             ) -> Iterator[tuple[str, dict[str, str], list[str], str | None]]:
         """Yield ``(id, file hashes, notes, error)`` per sample, as they are finished."""
         if self._pool is None:
-            _job.update(zip(('generator', 'constants', 'palette', 'root', 'rank'), self._setup, strict=True))
+            _job.update(zip(('generator', 'constants', 'palette', 'root', 'owner'), self._setup, strict=True))
             for image_id, sample, features, error in samples:
                 yield (image_id, {}, [], error) if error else self._inline(image_id, sample, features)
             return
-        running: dict[Future, str] = {}
+        running: dict[Future, tuple] = {}
+        for image_id, sample, features, error in samples:
+            if error:
+                yield image_id, {}, [], error
+                continue
+            yield from self._submit(running, (image_id, sample, _arrays(features)))
+            # What is done goes into the manifest at once; only a full queue makes the network wait.
+            yield from self._finished(running, timeout=None if len(running) >= self._limit else 0)
+        while running:
+            yield from self._finished(running)
+
+    def _submit(self, running: dict[Future, tuple], job: tuple) -> Iterator[tuple]:
         try:
-            for image_id, sample, features, error in samples:
-                if error:
-                    yield image_id, {}, [], error
-                    continue
-                running[self._pool.submit(_label, image_id, sample, _arrays(features))] = image_id
-                # What is done goes into the manifest at once; only a full queue makes the network wait.
-                yield from self._finished(running, timeout=None if len(running) >= self._limit else 0)
-            while running:
-                yield from self._finished(running)
-        except BrokenProcessPool:
-            raise WSSSError('a labelling process died (killed, or out of memory)', file=self._setup[3],
-                            fix='run the same command again: finished images are kept; with little memory set '
-                                'pseudo_labels.num_workers lower') from None
+            assert self._pool is not None
+            running[self._pool.submit(_label, *job)] = job
+        except BrokenProcessPool:   # before this image; those under way come first
+            yield from self._one_by_one(running)
+            running[self._pool.submit(_label, *job)] = job
+
+    def _finished(self, running: dict[Future, tuple], timeout: float | None = None) -> Iterator[tuple]:
+        for future in wait(running, timeout=timeout, return_when=FIRST_COMPLETED).done:
+            try:
+                found = future.result()
+            except BrokenProcessPool:
+                yield from self._one_by_one(running)
+                return
+            del running[future]
+            self._deaths = 0
+            yield found
+
+    def _one_by_one(self, running: dict[Future, tuple]) -> Iterator[tuple]:
+        """A process has died, and its pool with it: start another, and find the image that kills."""
+        jobs, found = list(running.values()), [f for f in running if f.done() and f.exception() is None]
+        done = {running[f][0]: f.result() for f in found}
+        running.clear()
+        self._restart()
+        for job in jobs:
+            if job[0] in done:
+                yield done[job[0]]
+                continue
+            try:
+                assert self._pool is not None
+                result = self._pool.submit(_label, *job).result()
+                self._deaths = 0
+            except BrokenProcessPool:
+                self._deaths += 1
+                if self._deaths == _TOO_MANY:
+                    raise WSSSError(
+                        f'labelling processes died at {_TOO_MANY} images one after the other, each alone (killed, or '
+                        'out of memory)', file=self._setup[3], fix='run the same command again: finished images are '
+                        'kept; with little memory set pseudo_labels.num_workers lower') from None
+                self._restart()
+                result = job[0], {}, [], ('the process that labelled it died twice, the second time with no other '
+                                          'image under way (killed, or out of memory)')
+            yield result
+
+    def _restart(self) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._start()
 
     def _inline(self, image_id: str, sample: Any, features: Any) -> tuple:
         torch.set_num_threads(1)
@@ -86,12 +138,6 @@ class LabelWorkers:
             return _label(image_id, sample, _arrays(features))
         finally:
             torch.set_num_threads(self._threads)
-
-    @staticmethod
-    def _finished(running: dict[Future, str], timeout: float | None = None) -> Iterator[tuple]:
-        for future in wait(running, timeout=timeout, return_when=FIRST_COMPLETED).done:
-            del running[future]
-            yield future.result()
 
 
 def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -104,11 +150,11 @@ def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {k: torch.from_numpy(v).clone() for k, v in arrays.items()}
 
 
-def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, rank: int) -> None:
+def _start_worker(generator: LabelGenerator, constants: dict, palette: list, root: Path, owner: str | int) -> None:
     start_worker()
     import cv2
     cv2.setNumThreads(0)
-    _job.update(generator=generator, constants=constants, palette=palette, root=root, rank=rank)
+    _job.update(generator=generator, constants=constants, palette=palette, root=root, owner=owner)
 
 
 def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, str], list[str], str | None]:
@@ -122,8 +168,6 @@ def _label(image_id: str, sample: Any, features: dict) -> tuple[str, dict[str, s
     except Exception as error:
         return image_id, {}, [], describe_error(error)
     try:
-        return image_id, write_files(_job['root'], content, _job['rank']), result.notes, None
+        return image_id, write_files(_job['root'], content, _job['owner']), result.notes, None
     except OSError as error:   # a full or read-only disk concerns the run, not the image
-        raise WSSSError(f'cannot write the labels of {image_id} ({error})', file=_job['root'],
-                        fix='make room or mend the rights there, then run the same command again: finished images '
-                            'are kept') from None
+        raise unwritable(_job['root'], f'the labels of {image_id}', error) from None
