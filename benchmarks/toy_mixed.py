@@ -29,6 +29,9 @@ ARMS = {
     'tags + boxes + masks': dict(tags=1 / 3, boxes=1 / 3, masks=1 / 3)}
 IMAGES = 800
 LISTS = 'ImageSets/Segmentation'
+# Tags alone teach the head no background: class maps against a constant one, as configs/cam does it.
+CLASS_MAPS = ['threshold=.25', 'save_maps=False', 'localizer.type=wsss_mm.MultiScale', 'localizer.flip=True',
+              'localizer.align16=False', 'localizer.scales=[1.,.5,1.5,2.]', 'localizer.localizer.type=wsss_mm.CAM']
 INLINE = ['train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False']
 
 
@@ -83,6 +86,8 @@ def classifier_options(base: Path, counts: dict[str, int], dataset: dict[str, st
     if not counts.get('tags') or len(counts) == 1:   # one kind, or none that is scarcer than the others
         options += ['train_dataloader.sampler._delete_=True', 'train_dataloader.sampler.type=InfiniteSampler',
                     'train_dataloader.sampler.shuffle=True']
+    if list(counts) == ['tags']:
+        options += [f'pseudo_labels.generator.tags.{option}' for option in CLASS_MAPS]
     return options
 
 
@@ -148,7 +153,7 @@ def branch_miou(checkpoint: Path, data: Path) -> float:
         labels = F.interpolate(logits, batch['inputs'].shape[2:], mode='bilinear').argmax(1)
         for made, sample in zip(labels, batch['data_samples'], strict=True):
             counted.update(made.numpy(), sample.gt_sem_seg.data[0].numpy())
-    return counted.miou()
+    return 100 * counted.miou()
 
 
 def spread(values: list[float]) -> str:

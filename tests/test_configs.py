@@ -27,7 +27,7 @@ from wsss_mm.localization import RIB, AdvCAM, StochasticCAM
 from wsss_mm.models.affinity import BaseAffinityModel
 from wsss_mm.models.heads import BasePoolingHead
 from wsss_mm.models.objectives import OutOfDistribution
-from wsss_mm.pseudo_labels import ExplainBoxes, InstanceLabels, LabelGenerator, SavedMapLabels, SeedCues
+from wsss_mm.pseudo_labels import ExplainBoxes, InstanceLabels, LabelGenerator, MixedLabels, SavedMapLabels, SeedCues
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.pseudo_labels.workers import LabelWorkers
 from wsss_mm.registry import DATASETS, MODELS, TASK_UTILS
@@ -269,6 +269,8 @@ def check_labels(generator, model, root):
     tagged = isinstance(generator, (MapLabeller, SeedCues))
     data = batch(model.head.num_classes if generator.needs_model and tagged else 6, 40)
     data['data_samples'][0].gt_label = torch.arange(len(data['data_samples'][0].gt_label)).eq(3).float()
+    if isinstance(generator, MixedLabels):   # whose label of an image with a mask is the mask
+        del data['data_samples'][0].gt_sem_seg
     features, constants = {}, {}
     shorten(getattr(generator, 'localizer', None))
     if getattr(generator, 'saved', None):   # maps as its prerequisite saves them

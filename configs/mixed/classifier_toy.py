@@ -47,10 +47,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=.04, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=100, end=max_iters)]
 
-# ---- one labelling run; the numbers were chosen on world 100, which no score is taken from
-crf = dict(
-    type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1, gaussian_xy=2,
-    iterations=10)
+# ---- one labelling run; the CRF was chosen on world 100, which no score is taken from
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/mixed/labels',
     num_workers=1,
@@ -63,10 +60,7 @@ pseudo_labels = dict(
             dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
             dict(type='wsss_mm.PackWeakInputs')]),
     generator=dict(
-        type='wsss_mm.MixedLabels', branch_weight=.5,
-        boxes=dict(rel_threshold=.98, refiner=crf),
-        tags=dict(
-            threshold=.15, refiner=crf, save_maps=True,
-            localizer=dict(
-                type='wsss_mm.MultiScale', localizer=dict(type='wsss_mm.CAM'), scales=(1., .5, 1.5, 2.), flip=True,
-                align16=False))))
+        type='wsss_mm.MixedLabels', boxes=dict(rel_threshold=.98),
+        refiner=dict(
+            type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1,
+            gaussian_xy=2, iterations=10)))

@@ -18,8 +18,9 @@ report = dict(
     stations=[
         ('weak labels', 'tags, boxes, masks', '288, 84 and 28 images'),
         ('classifier', 'MixedHead', 'GAP, BAP, masks; a segmentation branch'),
-        ('localization', 'CAM, u_0 and u_c', 'by what the image carries'),
+        ('localization', 'softmax, u_0 and u_c', 'by what the image carries'),
         ('pseudo labels', 'MixedLabels', 'masks as they are'),
         ('segmentor', 'DeepLab-V2', 'cross-entropy')],
     gallery=dict(
-        maps=None, labels=labels + '/labels', prediction=world + '/mixed/deeplabv2/predictions/labels'))
+        _delete_=True, row='DeepLab-V2', split='val', worst=6, best=6,
+        prediction=world + '/mixed/deeplabv2/predictions/labels'))
