@@ -126,7 +126,16 @@ def prepare_custom(args: argparse.Namespace) -> int:
     from wsss_mm.progress import Progress
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(args).items()
               if k not in ('command', 'backbone', 'iterations')}
-    marker = prepare_own_data(Request(**fields), progress=lambda what: Progress(0, what).show)
+
+    def progress(what):
+        found = Progress(0, what)
+
+        def show(done: int, total: int) -> None:
+            found.show(done, total)
+            if done == total:
+                found.finish()
+        return show
+    marker = prepare_own_data(Request(**fields), progress=progress)
     configs = write_configs(args.out, marker, find_config, args.backbone, args.iterations)
     print(summary(args.out, marker, configs))
     return 0

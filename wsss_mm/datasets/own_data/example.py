@@ -40,13 +40,15 @@ def write_example(out: str | Path, pictures: int = 60, masks: int = 12, seed: in
     for number in range(pictures):
         drawn = scene('tags', seed, 'train', number)
         name = f'{_FOLDERS[number % len(_FOLDERS)]}/IMG {number + 1:04d}'
-        _save(out / f'pictures/{name}.jpg', Image.fromarray(drawn.image), quality=95)
+        picture = io.BytesIO()
+        Image.fromarray(drawn.image).save(picture, 'JPEG', quality=95)
+        files.write_atomic(out / f'pictures/{name}.jpg', picture.getvalue())
         tags.append([f'{name}.jpg', ';'.join(sorted({item.name for item in drawn.objects}))])
         boxes += [[f'{name}.jpg', item.name, *map(str, item.box)] for item in drawn.objects]
         if number % every == 0 and number // every < masks:
             mask = Image.fromarray(drawn.classes)
             mask.putpalette(palette)
-            _save(out / f'masks/{name}.png', mask)
+            files.write_atomic(out / f'masks/{name}.png', files.png_bytes(mask))
         if progress is not None:
             progress(number + 1, pictures)
     for file, rows in (('tags.csv', tags), ('boxes.csv', boxes)):
@@ -55,9 +57,3 @@ def write_example(out: str | Path, pictures: int = 60, masks: int = 12, seed: in
         files.write_atomic(out / file, stream.getvalue().encode())
     files.write_atomic(out / 'classes.txt', ('\n'.join(CLASSES) + '\n').encode())
     return out
-
-
-def _save(path: Path, image: Image.Image, **options: int) -> None:
-    buffer = io.BytesIO()
-    image.save(buffer, 'JPEG' if path.suffix == '.jpg' else 'PNG', **options)
-    files.write_atomic(path, buffer.getvalue())

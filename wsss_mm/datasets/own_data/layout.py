@@ -102,12 +102,12 @@ def prepare_own_data(request: Request, say: Callable[[str], None] = print,
     if request.boxes:
         boxes = read_own_boxes(request.boxes, pictures, problems, _names_or_file(request.class_names), say)
     meaning = parse_mask_classes(_names_or_file(request.mask_classes) or request.classes or ()) if request.masks else {}
-    names = _names_of(tags, boxes, meaning)
-    classes = _choose_classes(request.classes, names, problems)
-    problems.check(request.images)
     if request.masks and not meaning:
         raise ConfigError('masks without names of their values', expected='--mask-classes cat dog (for 1, 2), '
                           '--mask-classes 7=cat 9=dog, or "#c00000=cat"')
+    names = _names_of(tags, boxes, meaning)
+    classes = _choose_classes(request.classes, names, problems)
+    problems.check(request.images)
     reader = MaskReader(request.masks, meaning, classes) if request.masks else None
     mask_paths = reader.find(pictures, problems) if reader else {}
     problems.check(request.images)

@@ -72,6 +72,7 @@ class Pictures:
                 problems.add('pictures with the same image id', f'{key!r}: ' + ', '.join(map(repr, names)),
                              'paths that differ in letters, digits or folders', 'rename all but one')
         self.names = dict(sorted(by_id.items()))
+        self._missing = 0
         self._whole: dict[str, str] = {}
         self._tails: dict[str, list[str]] = {}
         for image_id, name in self.names.items():
@@ -113,7 +114,8 @@ class Pictures:
             problems.add('a name that several pictures have', f'{where}: {name!r} is '
                          + ', '.join(repr(self.names[i]) for i in found[:3]), f'paths below {self.folder}')
         else:
-            close = difflib.get_close_matches(called, list(self._whole)[:2000], 1)
+            self._missing += 1   # a likeness takes milliseconds, and no message shows more than the first ones
+            close = difflib.get_close_matches(called, list(self._whole)[:2000], 1) if self._missing <= 5 else []
             problems.add('a picture that is not there', f'{where}: {name!r}'
                          + (f' (there is {self.names[self._whole[close[0]]]!r})' if close else ''),
                          f'pictures below {self.folder}', 'correct the name, take the line out, or add the picture')

@@ -69,8 +69,8 @@ def place_pictures(pictures: Pictures, folder: Path, copy: bool, max_side: int |
         except DataError as error:
             return error
     placed: dict[str, Placed] = {}
-    # decoding leaves Python's lock, so threads are enough
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)   # decoding leaves Python's lock, so threads are enough
+    try:
         for done, (image_id, found) in enumerate(zip(pictures.names, pool.map(place, pictures.names), strict=True), 1):
             if isinstance(found, DataError):
                 problems.add('a picture that cannot be read', f'{pictures.names[image_id]}: {found.problem}',
@@ -79,6 +79,8 @@ def place_pictures(pictures: Pictures, folder: Path, copy: bool, max_side: int |
                 placed[image_id] = found
             if progress is not None:
                 progress(done, len(pictures))
+    finally:
+        pool.shutdown(cancel_futures=True)   # Ctrl-C does not wait for the rest
     return placed
 
 
@@ -130,9 +132,11 @@ def _write_picture(image: np.ndarray, size: tuple[int, int], target: Path) -> No
     picture = Image.fromarray(image)
     if size != image.shape[:2]:
         picture = picture.resize(size[::-1], Image.Resampling.LANCZOS)
+    if target.suffix == '.png':
+        _write(target, files.png_bytes(picture))
+        return
     buffer = io.BytesIO()
-    picture.save(buffer, 'JPEG' if target.suffix == '.jpg' else 'PNG', **({'quality': 95} if target.suffix == '.jpg'
-                                                                           else {}))
+    picture.save(buffer, 'JPEG', quality=95)
     _write(target, buffer.getvalue())
 
 

@@ -113,7 +113,7 @@ def read_json_file(path: str | Path) -> Any:
     path = Path(path)
     try:
         return json.loads(read_text(path), object_pairs_hook=_each_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:   # the latter of lists in lists in lists …
         raise DataError(f'not readable as JSON ({error})', file=path) from None
 
 

@@ -19,8 +19,9 @@ _SCHEDULES = dict(
     tags="    dict(type='PolyLR', power=.9, eta_min=0., by_epoch=False, begin=0, end={iterations} + 1)]",
     boxes="    dict(type='MultiStepLR', milestones=[{milestone}], gamma=.1, by_epoch=False)]",
     deeplab="    dict(type='PolyLR', power=.9, eta_min=0., by_epoch=False, begin=0, end={iterations})]")
-_IMAGES = """images = dict(
-    type='wsss_mm.WeakSegDataset', data_root={{_base_.own_root}}, metainfo={{_base_.own_metainfo}}, img_suffix=None)
+_IMAGES = """data_root = {{_base_.own_root}}
+images = dict(
+    type='wsss_mm.WeakSegDataset', data_root=data_root, metainfo={{_base_.own_metainfo}}, img_suffix=None)
 """
 # the label kinds' keys of a dataset, and the list of its images
 _LABELS = dict(
@@ -230,10 +231,7 @@ def _resize(kind: str, v: Mapping[str, Any]) -> str:
 def _generator(kind: str, v: Mapping[str, Any]) -> str:
     if kind == 'tags':
         return f"generator=dict(threshold=None, localizer=dict(scales={v['scales']}))"
-    if kind == 'boxes':
-        return f'generator=dict(refiner={_CRF.format(**v)})'
-    crf = _CRF.format(**v)
-    return f'generator=dict(boxes=dict(refiner={crf}),\n        tags=dict(refiner={crf}))'
+    return f'generator=dict(refiner={_CRF.format(**v)})'
 
 
 def _report(kind: str, folder: str, v: Mapping[str, Any]) -> str:
@@ -249,7 +247,7 @@ def _report(kind: str, folder: str, v: Mapping[str, Any]) -> str:
     parts = dict(tags='CAM', boxes='BANA', mixed='mixed supervision', masks='ground truth')[kind]
     return f"""report = dict(
     _delete_=True, title='DeepLab-V2 from {kind}', out_dir='{v['work']}/{kind}_deeplab/report',
-    needs=[dict(run='labels')], data_root={{{{_base_.own_root}}}}, classes={{{{_base_.own_classes}}}}, box_dir=None,
+    needs=[dict(run='labels')], data_root=data_root, classes={{{{_base_.own_classes}}}}, box_dir=None,
     splits=dict({lists}),
     rows=[
         {joined}],
