@@ -54,7 +54,7 @@ def lay_out(folder: Path) -> None:
     (folder / 'tools').symlink_to(ROOT / 'tools')
 
 
-def follow(page: Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 300) -> dict[int, str]:
+def follow(page: Path, folder: Path, env: Mapping[str, str] | None = None, timeout: float = 600) -> dict[int, str]:
     """Do what the page says, in ``folder``.
 
     Args:
