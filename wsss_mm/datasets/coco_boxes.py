@@ -7,12 +7,14 @@ import logging
 import math
 import os.path as osp
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.logging import print_log
 
+from wsss_mm.datasets.json_stream import stream_lists
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.datasets.voc import WeakSegDataset
 from wsss_mm.errors import ConfigError, DataError
@@ -43,7 +45,8 @@ def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
     """Read the boxes of a COCO file.
 
     Of single objects ids, category, box and flags are kept, no outline and no area, which is the true mask's. The rest
-    is dropped while the file is parsed, so that outlines, most of the file, are never in memory all at once.
+    is dropped while the file is parsed, object by object, so that neither its text nor the outlines, most of it, are
+    ever in memory all at once.
 
     Args:
         path: The file.
@@ -52,25 +55,30 @@ def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
     Raises:
         DataError: missing, not such a file, an annotation of no image or no category, or an id that is there twice.
     """
+    images: list[dict[str, Any]] = []
+    named: list[tuple[int, str]] = []
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    seen: set[int] = set()
+
+    def take(item: dict[str, Any]) -> None:
+        number = item['id']
+        if number in seen:
+            raise DataError(f'annotation id {number} is there twice', file=path, expected='ids that differ')
+        seen.add(number)
+        by_image.setdefault(item['image_id'], []).append(item)
     try:
-        with open(path, encoding='utf-8') as stream:
-            found = json.load(stream, object_hook=_short)
-        categories = {int(c['id']): str(c['name']) for c in sorted(found['categories'], key=lambda c: c['id'])}
-        images = [{k: image[k] for k in _IMAGE_FIELDS} for image in found['images']]
-        by_image: dict[int, list[dict[str, Any]]] = {image['id']: [] for image in images}
-        seen: set[int] = set()
-        for item in found['annotations']:
-            number = item['id']
-            if number in seen:
-                raise DataError(f'annotation id {number} is there twice', file=path, expected='ids that differ')
-            seen.add(number)
-            if item['image_id'] not in by_image:
-                raise DataError(f'annotation {number}: image_id {item["image_id"]!r} is no image of the file',
+        stream_lists(path, dict(
+            images=lambda image: images.append({k: image[k] for k in _IMAGE_FIELDS}), annotations=take,
+            categories=lambda c: named.append((int(c['id']), str(c['name'])))), _short)
+        categories = dict(sorted(named))
+        known = {image['id'] for image in images}
+        for item in chain.from_iterable(by_image.values()):
+            if item['image_id'] not in known:
+                raise DataError(f'annotation {item["id"]}: image_id {item["image_id"]!r} is no image of the file',
                                 file=path)
             if item['category_id'] not in categories:
-                raise DataError(f'annotation {number}: category_id {item["category_id"]!r} is no category of the file',
-                                file=path, expected=f'one of {list(categories)[:10]} …')
-            by_image[item['image_id']].append(item)
+                raise DataError(f'annotation {item["id"]}: category_id {item["category_id"]!r} is no category of the '
+                                'file', file=path, expected=f'one of {list(categories)[:10]} …')
     except FileNotFoundError:
         raise DataError('no such COCO file', file=path,
                         expected='JSON with images, annotations and categories', fix=made_by) from None
@@ -78,9 +86,9 @@ def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
         raise DataError(f'not readable as a COCO file ({type(error).__name__}: {error})', file=path,
                         expected='JSON with images (id, file_name, height, width), annotations (id, image_id, '
                                  'category_id, bbox) and categories (id, name)') from None
-    if len(by_image) != len(images):
+    if len(known) != len(images):
         raise DataError('an image id is there twice', file=path, expected='ids that differ')
-    return CocoFile(images, by_image, categories)
+    return CocoFile(images, {image['id']: by_image.get(image['id'], []) for image in images}, categories)
 
 
 def _short(node: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ import numpy as np
 
 from wsss_mm import files
 from wsss_mm.datasets.coco import CATEGORIES, PALETTE, TAG_FILE
+from wsss_mm.datasets.json_stream import stream_lists
 from wsss_mm.datasets.label_readers import IGNORED, read_id_list, read_label_map, read_tags
 from wsss_mm.errors import DataError
 
@@ -46,8 +47,8 @@ _TABLE = _mask_table()
 def read_instances(path: str | Path) -> dict[str, list[str]]:
     """Tags of the images of ``instances_<split><year>.json``.
 
-    A class is present if it has any annotation, crowds included. Outlines are dropped while the file is parsed, which
-    keeps the memory near the size of the file.
+    A class is present if it has any annotation, crowds included. The file is parsed object by object; ids and classes
+    alone are kept.
 
     Args:
         path: The JSON file.
@@ -60,14 +61,16 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
     """
     year = '2017' if Path(path).stem.endswith('2017') else '2014'
     fix = f'they are in annotations_trainval{year}.zip; unpack it in the data folder'
+    names: dict[int, str] = {}
+    stems: dict[int, str] = {}
+    present: dict[int, set[int]] = {}
     try:
-        with open(path, encoding='utf-8') as stream:
-            found = json.load(stream, object_hook=_short)
-        names = {c['id']: c['name'] for c in found['categories']}
-        present: dict[int, set[int]] = {image['id']: set() for image in found['images']}
-        stems = {image['id']: Path(image['file_name']).stem for image in found['images']}
-        for image, category in found['annotations']:
-            present[image].add(category)
+        stream_lists(path, dict(
+            categories=lambda c: names.update({c['id']: c['name']}),
+            images=lambda image: stems.update({image['id']: Path(image['file_name']).stem}),
+            annotations=lambda pair: present.setdefault(pair[0], set()).add(pair[1])), _short)
+        if strange := present.keys() - stems.keys():
+            raise KeyError(min(strange))
     except FileNotFoundError:
         raise DataError('the COCO instances are not there', file=path, fix=fix) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -77,7 +80,7 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
         other = sorted(f'{i} {n}' for i, n in set(names.items()) ^ set(CATEGORIES.items()))
         raise DataError(f'other categories than COCO\'s 80: {", ".join(other[:_SHOWN])} …', file=path,
                         expected=f'the ids and names of COCO {year}')
-    tags = {stem: [CATEGORIES[c] for c in sorted(present[number])] for number, stem in stems.items()}
+    tags = {stem: [CATEGORIES[c] for c in sorted(present.get(number, ()))] for number, stem in stems.items()}
     return dict(sorted(tags.items()))
 
 

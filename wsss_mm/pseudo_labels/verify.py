@@ -44,7 +44,7 @@ def verify_run(cfg: Config) -> tuple[int, list[str]]:
     if not run.get('complete'):
         return 0, [f'{root}: the run is not complete; the same command without --verify goes on with it']
     dataset = DATASETS.build(cfg.pseudo_labels.dataset)
-    infos = {info['img_id']: info for info in map(dataset.get_data_info, range(len(dataset)))}
+    infos = _Infos(dataset)
     records = read_manifest(root / 'manifest.jsonl')
     problems = list(_images(root, [r['id'] for r in records], infos))
     for record in records:
@@ -58,12 +58,24 @@ def verify_run(cfg: Config) -> tuple[int, list[str]]:
     return sum(len(r['files']) for r in records) + len(made), problems
 
 
-def _images(root: Path, ids: list[str], infos: dict[str, Any]) -> Iterator[str]:
+class _Infos:
+    """Data infos by image id, taken from the dataset one at a time: it keeps them packed."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.ids = {dataset.get_data_info(i)['img_id']: i for i in range(len(dataset))}
+
+    def get(self, image_id: str) -> dict[str, Any] | None:
+        """An image's data info; None for an image of others."""
+        return self.dataset.get_data_info(self.ids[image_id]) if image_id in self.ids else None
+
+
+def _images(root: Path, ids: list[str], infos: _Infos) -> Iterator[str]:
     path = root / 'manifest.jsonl'
     counts = Counter(ids)
     yield from (f'{path}: the image {i} is there {n} times' for i, n in sorted(counts.items()) if n > 1)
-    yield from (f'{path}: the image {i} is missing' for i in sorted(infos.keys() - counts))
-    yield from (f'{path}: the image {i} is not of the data set' for i in sorted(counts.keys() - infos))
+    yield from (f'{path}: the image {i} is missing' for i in sorted(infos.ids.keys() - counts))
+    yield from (f'{path}: the image {i} is not of the data set' for i in sorted(counts.keys() - infos.ids.keys()))
 
 
 def _file(path: Path, sha256: str, info: dict | None) -> Iterator[str]:
@@ -77,7 +89,7 @@ def _file(path: Path, sha256: str, info: dict | None) -> Iterator[str]:
             yield f'{path}: {found} (height, width), the image {info["img_path"]} has {expected}'
 
 
-def _annotations(root: Path, infos: dict[str, Any]) -> Iterator[str]:
+def _annotations(root: Path, infos: _Infos) -> Iterator[str]:
     """Of a run of :class:`InstanceLabels`; other instances have no annotations to be compared with."""
     path = root / _INSTANCES
     try:
@@ -86,13 +98,15 @@ def _annotations(root: Path, infos: dict[str, Any]) -> Iterator[str]:
         yield str(error)
         return
     by_stem = {Path(image['file_name']).stem: found.annotations[image['id']] for image in found.images}
-    for image_id, info in sorted(infos.items()):
+    for image_id in sorted(infos.ids):
         own = read_json(root / 'instances' / f'{image_id}.json') or {}
         if 'left_out' not in own:
             continue
         if image_id not in by_stem:
             yield f'{path}: the image {image_id} is missing'
             continue
+        info = infos.get(image_id)
+        assert info is not None
         made = [a['id'] for a in by_stem[image_id] if not a.get('iscrowd')]
         if info.get('annotations') is None:
             count = len(info['instances']) - len(own['left_out'])
