@@ -14,7 +14,7 @@ PAGE = ROOT / 'docs/tutorials/own_data.md'
 def reader(tmp_path_factory):
     """The reader's folder, empty at first, and what the commands printed."""
     folder = tmp_path_factory.mktemp('reader')
-    return folder, '\n'.join(follow(PAGE, folder).values())
+    return folder, '\n'.join(follow(PAGE, folder, timeout=1200).values())
 
 
 def test_the_reader_gets_a_segmentor_and_a_report(reader):
@@ -41,7 +41,7 @@ def test_what_the_commands_say(reader):
 
 def test_the_earnest_commands_are_the_tried_ones():
     """The block that is only shown differs from the tried one by its folder and --iterations alone."""
-    tried = {line.replace('data/project', 'data/earnest').replace(' --iterations 40', '')
+    tried = {line.replace('data/project', 'data/earnest').replace(' --iterations 20', '')
              for block in blocks(PAGE) if block.run for line in block.text.replace('\\\n   ', '').splitlines()}
     shown, = (block for block in blocks(PAGE) if not block.run)
     assert {line for line in shown.text.replace('\\\n   ', '').splitlines()} <= tried

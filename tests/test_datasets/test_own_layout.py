@@ -218,7 +218,7 @@ def test_broken_pictures_are_named_together(prepare, tmp_path):
     with pytest.raises(DataError) as info:
         prepare('tags')
     text = str(info.value)
-    assert 'a picture that cannot be read (2)' in text and 'a/b c.jpg: not readable' in text
+    assert 'a picture that cannot be read (2)' in text and "'a/b c.jpg': not readable" in text
     assert not (tmp_path / 'out/dataset.json').exists()
 
 

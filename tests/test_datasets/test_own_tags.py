@@ -1,9 +1,13 @@
 """Pictures by what label files call them, and tags in every form that people write them in."""
 
+import contextlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from wsss_mm.datasets.own_data.boxes import read_class_names, read_own_boxes
 from wsss_mm.datasets.own_data.pictures import Pictures, image_id_of, picture_size
 from wsss_mm.datasets.own_data.problems import Problems
 from wsss_mm.datasets.own_data.tags import read_own_tags
@@ -158,3 +162,30 @@ def test_a_long_list_is_shown_in_part_and_written_whole(read, tmp_path):
         read('file,tags\n' + ''.join(f'gone{i}.jpg,cat\n' for i in range(9)))
     assert 'gone2' in str(info.value) and 'gone3' not in str(info.value) and '… and 6 more' in str(info.value)
     assert len((tmp_path / 'problems.txt').read_text().splitlines()) == 9
+
+
+# ---- any text
+
+PIECES = st.lists(st.sampled_from([
+    'file', 'tags', 'class', 'x1', 'd.bmp', 'b c.jpg', 'cat', ',', ';', '|', '\t', '\n', '\r\n', '"', '0', '1', '-1',
+    '[', ']', '{', '}', ':', '\u2028', '\x00', '\ufeff', 'images', 'annotations', 'categories', 'names', '1e999']),
+    max_size=25)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(pieces=PIECES, name=st.sampled_from(['t.csv', 't.json', 'yolo/d.txt', 'data.yaml']))
+def test_any_text_is_read_or_refused(pictures, tmp_path, pieces, name):
+    """Whatever a file of labels holds, nothing but an error of ours comes of it."""
+    path = tmp_path / 'any' / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(''.join(pieces).encode())
+    problems = Problems(tmp_path / 'problems.txt')
+    with contextlib.suppress(DataError):
+        if name == 'data.yaml':
+            read_class_names(path)
+        elif name != 'yolo/d.txt':
+            read_own_tags(path, pictures, problems, lambda text: None)
+    with contextlib.suppress(DataError):
+        if name != 'data.yaml':
+            read_own_boxes(path.parent if name == 'yolo/d.txt' else path, pictures, problems, ['cat'],
+                           lambda text: None)

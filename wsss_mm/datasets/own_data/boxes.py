@@ -101,10 +101,10 @@ def read_class_names(path: str | Path) -> list[str]:
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:   # the latter two of odd numbers and of deep nesting
         raise DataError(f'not readable as YAML ({error})', file=path) from None
     names = content.get('names') if isinstance(content, dict) else None
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f'`names` is {str(names)[:80]}', file=path, expected='names: [cat, dog], or 0: cat, 1: dog')
@@ -112,7 +112,8 @@ def read_class_names(path: str | Path) -> list[str]:
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    return sorted(p for p in folder.rglob('*') if p.suffix.lower() == suffix and not p.name.startswith('.'))
+    return sorted(p for p in folder.rglob('*')
+                  if p.suffix.lower() == suffix and not p.name.startswith('.') and p.is_file())
 
 
 def _stem(folder: Path, path: Path) -> str:
@@ -197,23 +198,27 @@ def _read_coco(path: Path, pictures: Pictures, problems: Problems, say: Callable
             raise DataError(f'no list of `{key}`; it holds {found}', file=path,
                             expected='COCO\'s JSON: images, annotations and categories',
                             fix='export the boxes anew, with their categories')
-    names = {c.get('id'): str(c.get('name', '')).strip() for c in content['categories']}
+    names = {_key(c.get('id')): str(c.get('name', '')).strip() for c in content['categories']}
     ids: dict[Any, str | None] = {}
     sizes, crowds = {}, 0
     for number, image in enumerate(content['images'], 1):
         if not isinstance(image.get('file_name'), str) or 'id' not in image:
             raise DataError(f'image {number} of `images` is {str(image)[:80]}', file=path,
                             expected='objects with id and file_name')
-        image_id = ids[image['id']] = pictures.find(image['file_name'], f'{path.name}, image {image["id"]}', problems)
+        where = f'{path.name}, image {image["id"]}'
+        if _key(image['id']) in ids:
+            problems.add('two images with one id', f'{where}: {image["file_name"]!r}')
+        image_id = ids[_key(image['id'])] = pictures.find(image['file_name'], where, problems)
         if image_id is not None and isinstance(image.get('width'), int) and isinstance(image.get('height'), int):
             sizes[image_id] = (image['height'], image['width'])
     boxes: dict[str, list[Box]] = {image_id: [] for image_id in ids.values() if image_id is not None}
     for number, item in enumerate(content['annotations'], 1):
         where = f'{path.name}, annotation {item.get("id", number)}'
-        if item.get('image_id') not in ids:
+        number_of_image, category = _key(item.get('image_id')), _key(item.get('category_id'))
+        if number_of_image not in ids:
             problems.add('an annotation of no image', f'{where}: image_id {item.get("image_id")!r}',
                          'the id of one of `images`')
-        elif not names.get(item.get('category_id')):
+        elif not names.get(category):
             problems.add('an unknown category', f'{where}: category_id {item.get("category_id")!r}',
                          'one of ' + ', '.join(f'{i} ({name})' for i, name in list(names.items())[:10]))
         else:
@@ -222,12 +227,12 @@ def _read_coco(path: Path, pictures: Pictures, problems: Problems, say: Callable
                 problems.add('an annotation without a box', f'{where}: bbox {str(item.get("bbox"))[:60]}',
                              'x, y, width, height in pixels')
                 continue
-            image_id = ids[item['image_id']]
+            image_id = ids[number_of_image]
             crowd = bool(item.get('iscrowd'))
             crowds += crowd
             if image_id is not None:
                 x, y, w, h = values
-                boxes[image_id].append(Box(names[item['category_id']], (x, y, x + w, y + h),
+                boxes[image_id].append(Box(names[category], (x, y, x + w, y + h),
                                            crowd or bool(item.get('difficult')), where))
     if crowds:
         say(f'{path}: {crowds} crowds are taken as boxes marked difficult')
@@ -269,9 +274,13 @@ def _read_csv(path: Path, pictures: Pictures, problems: Problems) -> OwnBoxes:
     return OwnBoxes(boxes, {}, 'csv')
 
 
+def _key(value: Any) -> Any:
+    return value if isinstance(value, (int, str)) else str(value)
+
+
 def _numbers(fields: Any) -> list[float] | None:
     try:
         values = [float(field) for field in fields]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return values if all(map(math.isfinite, values)) else None

@@ -15,6 +15,7 @@ from wsss_mm.errors import ConfigError
 
 BACKBONES = ('small', 'resnet50')
 _WRITTEN = '.written.json'
+_FEW = 200   # pictures
 _SMALL_SIDE = 256   # longest side on which the small network learns
 # The config of the package below each of ours: (small, resnet50).
 _BASES = dict(
@@ -94,7 +95,9 @@ def _texts(out: Path, marker: Mapping[str, Any], find_config: Callable[[str], Pa
         num_classes=number, with_background=number + 1, side=side, low=round(.8 * side), high=round(1.2 * side),
         crop=side, scale=round(side / median, 3) if small else 1., crf_xy=max(5, round(.11 * median)),
         crf_small=3 if median > 250 else 1, batch=16 if small else 10, workers=1 if small else 4,
-        configs=(out / 'configs').as_posix(), work='work_dirs/' + out.resolve().name, lists=LISTS,
+        # a process more costs seconds to start
+        label_workers=0 if counts['all'] <= _FEW else 1 if small else 4,
+        configs=_quoted((out / 'configs').as_posix()), work=_quoted('work_dirs/' + out.resolve().name), lists=LISTS,
         iterations=iterations or _iterations(counts['train'], small),
         scored=[split for split in ('train', 'val') if counts[f'{split}_masks']],
         has_boxes=bool(counts['train_boxes']), has_masks=bool(counts['train_masks']))
@@ -110,6 +113,11 @@ def _texts(out: Path, marker: Mapping[str, Any], find_config: Callable[[str], Pa
                 base = find_config(bases[name]).resolve().as_posix()
                 found[name] = getattr(templates, stage)(kind, small, base, values)
     return found
+
+
+def _quoted(text: str) -> str:
+    """What stands between the quotes of a Python string."""
+    return text.replace('\\', '\\\\').replace("'", "\\'")
 
 
 def _iterations(images: int, small: bool) -> int:

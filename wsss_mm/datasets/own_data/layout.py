@@ -136,7 +136,7 @@ def prepare_own_data(request: Request, say: Callable[[str], None] = print,
         if ids:
             files.write_atomic(out / LISTS / f'{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
     files.write_json(out / TAG_FILE, all_tags)
-    files.write_atomic(out / 'ids.csv', _id_table(pictures, placed, lists).encode())
+    files.write_atomic(out / 'ids.csv', _id_table(pictures, placed, lists).encode(errors='backslashreplace'))
     marker = dict(classes=classes, settings=settings, made_by=f'wsss_mm {__version__}: prepare_dataset custom',
                   counts={name: len(ids) for name, ids in lists.items()} | dict(
                       unlabelled=len(pictures) - len(all_tags), per_class=_per_class(all_tags, classes)),
@@ -242,6 +242,9 @@ def _choose_classes(given: Sequence[str] | None, places: Mapping[str, str], prob
                 problems.add('classes that differ by case alone', ' and '.join(map(repr, names))
                              + f' ({places[names[-1]]})', 'one spelling',
                              'correct the labels, or name all of them with --classes')
+    for name in classes:
+        if not name.strip() or not name.isprintable():
+            problems.add('a class name that cannot be printed', f'{name!r} ({places.get(name, "--classes")})')
     if BACKGROUND in (name.casefold() for name in classes):
         problems.add('a class named background', places.get(BACKGROUND, '--classes'),
                      'the classes without the background', 'take it out: what is no class is background')

@@ -63,8 +63,8 @@ class MaskReader:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise DataError('no such folder (--masks)', file=folder, expected='a folder of PNG masks')
-        self.paths = sorted(p for p in self.folder.rglob('*') if p.suffix.lower() == '.png'
-                            and not p.name.startswith('.'))
+        self.paths = sorted(p for p in self.folder.rglob('*')
+                            if p.suffix.lower() == '.png' and not p.name.startswith('.') and p.is_file())
         if not self.paths:
             raise DataError('no PNG in this folder (--masks)', file=folder)
         self.coloured = any(isinstance(key, str) for key in meaning)

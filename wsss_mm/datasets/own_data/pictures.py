@@ -34,7 +34,8 @@ def image_id_of(name: str) -> str:
     image_id = '__'.join(re.sub(r'[^\w-]+', '_', part) for part in stem.parts)
     if len(image_id.encode()) > _LONGEST:
         cut = image_id.encode()[:_LONGEST - 9].decode(errors='ignore')
-        image_id = f'{cut}_{hashlib.sha256(name.encode()).hexdigest()[:8]}'
+        digest = hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()
+        image_id = f'{cut}_{digest[:8]}'
     return image_id
 
 

@@ -47,6 +47,6 @@ class Problems:
             texts += [f'    expected: {expected}'] * bool(expected) + [f'    to mend it: {fix}'] * bool(fix)
         if any(len(places) > _SHOWN for places in self._kinds.values()):
             lines = [f'{kind}: {place}' for (kind, _, _), places in self._kinds.items() for place in places]
-            files.write_atomic(self.report, ('\n'.join(lines) + '\n').encode())
+            files.write_atomic(self.report, ('\n'.join(lines) + '\n').encode(errors='backslashreplace'))
             texts.append(f'  all of them: {self.report}')
         raise DataError(f'{total} problem{"s" * (total > 1)}\n' + '\n'.join(texts), file=file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -66,9 +67,10 @@ def read_table(path: str | Path) -> Table:
     """
     path = Path(path)
     text = read_text(path)
-    first = text.splitlines()[0]
-    separator = max(_SEPARATORS, key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=separator, strict=True, skipinitialspace=True)
+    text = text.lstrip('\r\n')
+    separator = max(_SEPARATORS, key=re.split('[\r\n]', text, maxsplit=1)[0].count)
+    # csv's own line ends alone: a name may hold others, as U+2028
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         lines = [(reader.line_num, [field.strip() for field in row]) for row in reader]
     except csv.Error as error:

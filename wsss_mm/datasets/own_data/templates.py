@@ -99,7 +99,7 @@ param_scheduler = [
 {_SCHEDULES['small' if small else 'tags' if kind == 'tags' else 'boxes'].format(**v)}
 
 pseudo_labels = dict(
-    out_dir='{v['work']}/{kind}_{'maps' if kind == 'tags' else 'labels'}', num_workers={v['workers']},
+    out_dir='{v['work']}/{kind}_{'maps' if kind == 'tags' else 'labels'}', num_workers={v['label_workers']},
     dataset=dict(
         images, ann_file={listed},
         {labels}),
@@ -116,7 +116,7 @@ _base_ = [{base!r}, './dataset.py']
 prerequisites = [{{{{_base_.own_data}}}}, dict(run='labels', config='{v['configs']}/tags_classifier.py')]
 {_IMAGES}
 pseudo_labels = dict(
-    out_dir='{v['work']}/tags_labels', num_workers={v['workers']},
+    out_dir='{v['work']}/tags_labels', num_workers={v['label_workers']},
     dataset=dict(
         images, ann_file={_list(kind, v)},
         {_LABELS['tags']}),
@@ -177,7 +177,7 @@ test_dataloader = {{{{_base_.own_val}}}}
 
 # ---- a label map of every picture, also of those without any label
 pseudo_labels = dict(
-    out_dir='{v['work']}/{kind}_predictions', num_workers={v['workers']},
+    out_dir='{v['work']}/{kind}_predictions', num_workers={v['label_workers']},
     dataset=dict(
         images, ann_file='{v['lists']}/all.txt', box_dir=None,
         pipeline=[dict(type='wsss_mm.LoadImage'), dict(type='wsss_mm.PackWeakInputs')]))
