@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wsss_mm.errors import DataError
+
 TEMPORARY = '.tmp-'
 
 
@@ -56,12 +58,31 @@ def write_json(path: str | Path, content: Any, owner: str | int = 0) -> str:
     return write_atomic(path, (json.dumps(content, indent=1, sort_keys=True) + '\n').encode(), owner)
 
 
-def read_json(path: str | Path) -> Any | None:
-    """Read a JSON file; None where there is none or it is cut short."""
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """Read a JSON object; None where there is no file, or it holds none: it may be cut short."""
     try:
-        return json.loads(Path(path).read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        found = json.loads(Path(path).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
+
+
+def read_run(root: str | Path) -> dict[str, Any] | None:
+    """What ``run.json`` of a labelling run says; None where there is none.
+
+    Raises:
+        DataError: it is damaged, so that nobody knows what the labels there were made with.
+    """
+    path = Path(root) / 'run.json'
+    found = read_json(path)
+    if found is not None and isinstance(found.get('settings', {}), dict) and isinstance(found.get('files', {}), dict) \
+            and isinstance(found.get('hash', None if found.get('complete') else ''), str):
+        return found
+    if not path.is_file():
+        return None
+    raise DataError('not readable as the record of a labelling run', file=path,
+                    expected='the JSON object that the run wrote',
+                    fix=f'rm -r {root}   (to make the labels anew), or bring the file back')
 
 
 def label_png(label: np.ndarray, palette: list) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickletools
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -26,7 +27,8 @@ MAX_BYTES = 2**30      # of a file, and of what a compressed one holds
 MAX_DEPTH = 64         # of containers in containers
 _EXPECTED = 'numpy arrays, torch tensors, dictionaries, lists, tuples, sets, numbers and strings only'
 _DAMAGED = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError, EOFError, OSError,
-            struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+            struct.error, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError, SyntaxError,
+            tokenize.TokenError)
 _STORAGES = dict(FloatStorage='<f4', DoubleStorage='<f8', HalfStorage='<f2', BFloat16Storage='bfloat16',
                  LongStorage='<i8', IntStorage='<i4', ShortStorage='<i2', CharStorage='i1', ByteStorage='u1',
                  BoolStorage='?')

@@ -95,6 +95,8 @@ class _Reader:
                 if self.ended or self.text[end:end + 1] in _BEHIND:
                     self.at = end
                     return found
+            except RecursionError:
+                raise json.JSONDecodeError('Nested too deep', self.text[self.at:self.at + 80], 0) from None
             except json.JSONDecodeError as error:
                 if self.ended:
                     raise json.JSONDecodeError(error.msg, self.text[self.at:self.at + 80], 0) from None

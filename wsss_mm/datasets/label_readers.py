@@ -236,7 +236,7 @@ def read_tags(path: str | Path) -> dict[str, list[str]]:
     """
     try:
         found = json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=_each_once)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:   # the last of lists in lists in lists …
         raise DataError(f'not readable as image tags ({error})', file=path, expected=_TAG_FORM) from None
     if not isinstance(found, dict):
         raise DataError(f'holds a {type(found).__name__}', file=path, expected=_TAG_FORM)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsss_mm.errors import DataError
 from wsss_mm.explainers import ObjectExplainer
-from wsss_mm.files import read_json
+from wsss_mm.files import read_run
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.saved_maps import made_of
 from wsss_mm.registry import TASK_UTILS
@@ -72,7 +72,7 @@ class SavedObjectMaps:
             DataError: no such run, or it is not complete.
         """
         run = Path(self.map_dir).parent / 'run.json'
-        if read_json(run) is None:   # nothing but a run makes these files
+        if read_run(run.parent) is None:   # nothing but a run makes these files
             raise DataError('no maps of objects yet', file=run,
                             fix='run tools/generate.py with the config that makes them')
         return dict(maps=made_of(self.map_dir, '*.npz', 'maps of objects'))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_mm import files
-from wsss_mm.errors import ConfigError, WSSSError
+from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.pseudo_labels.sharing import SharedWork, SharingEnded
 from wsss_mm.safe_loading import file_sha256
 
@@ -38,6 +38,7 @@ class RunFolder:
 
     Raises:
         ConfigError: the folder holds a run of another config or checkpoint.
+        DataError: ``run.json`` is damaged, or missing beside a manifest.
     """
 
     def __init__(self, root: str | Path, description: dict[str, Any], stale_after: float = 60.) -> None:
@@ -224,7 +225,10 @@ class RunFolder:
         self._open.discard(image_id)
 
     def _run_json(self) -> dict | None:
-        found = files.read_json(self.root / 'run.json')
+        found = files.read_run(self.root)
+        if found is None and (self.root / 'manifest.jsonl').is_file():
+            raise DataError('there is a manifest and no run.json: what the labels were made with is not known',
+                            file=self.root, fix=f'rm -r {self.root}   (to make them anew), or bring run.json back')
         if found is not None and found.get('hash') != self.description['hash']:
             old, new = found.get('settings', {}), self.description['settings']
             changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
@@ -242,7 +246,10 @@ class RunFolder:
 
     def _intact(self, name: str, sha256: str) -> bool:
         path = self.root / name
-        return path.is_file() and file_sha256(path) == sha256
+        try:
+            return path.is_file() and file_sha256(path) == sha256
+        except OSError:   # unreadable, or no name of a file
+            return False
 
 
 def read_manifest(path: Path) -> list[dict]:
@@ -257,10 +264,19 @@ def _records(text: bytes) -> list[dict]:
     records = []
     for line in text.splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:   # damaged; its image is made again
+            record = json.loads(line)
+        except (ValueError, RecursionError):   # damaged; its image is made again
             continue
+        if _is_record(record):
+            records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    if not isinstance(record, dict) or not isinstance(record.get('id'), str):
+        return False
+    made = record.get('files')
+    return isinstance(record.get('failed'), str) if made is None else isinstance(made, dict)
 
 
 @contextmanager

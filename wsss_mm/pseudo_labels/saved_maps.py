@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_mm.errors import DataError
-from wsss_mm.files import read_json
+from wsss_mm.files import read_run
 from wsss_mm.safe_loading import file_sha256
 from wsss_mm.structures import ClassMaps, ImageSample
 
@@ -75,10 +75,10 @@ def made_of(folder: str | Path, pattern: str, what: str) -> str:
         what: The files in a word or two, for the error.
 
     Raises:
-        DataError: the run is not complete.
+        DataError: the run is not complete, or its ``run.json`` is damaged.
     """
     run = Path(folder).parent / 'run.json'
-    found = read_json(run)
+    found = read_run(run.parent)
     if found is None:
         return folder_fingerprint(Path(folder), pattern)
     if not found.get('complete'):

@@ -159,7 +159,7 @@ class SharedWork:
     def _is_left(self, share: int | str, number: int) -> bool:
         name = f'{share}.{number}'
         try:
-            token = (self._claims / name).read_text()
+            token = (self._claims / name).read_text(errors='replace')
         except FileNotFoundError:
             raise SharingEnded from None
         # Empty: its owner is about to write its token, or died before that.
@@ -213,7 +213,8 @@ def _here(content: bytes) -> bool | None:
         if who['place'] != _place():
             return None
         os.kill(who['pid'], 0)
-    except (ValueError, KeyError, PermissionError):   # just being written; of another user
+    # just being written, or damaged; of another user
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, PermissionError):
         return None
     except ProcessLookupError:
         return False

@@ -13,7 +13,7 @@ import numpy as np
 
 from wsss_mm.array_files import read_arrays
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.files import read_json
+from wsss_mm.files import read_run
 from wsss_mm.refinement.mat_files import read_mat
 from wsss_mm.refinement.proposals import Proposals
 from wsss_mm.registry import TASK_UTILS
@@ -110,7 +110,7 @@ class MaskProposals:
         """
         digest = hashlib.sha256()
         for folder in map(Path, self.folders):
-            run = read_json(folder.parent / 'run.json') if folder.is_dir() else None
+            run = read_run(folder.parent) if folder.is_dir() else None
             if run is not None and not run.get('complete'):
                 raise DataError('the run that makes the proposals is not complete', file=folder.parent / 'run.json',
                                 fix='run its command again: what is finished is kept')

@@ -64,7 +64,10 @@ class Proposals:
                             expected=f'superpixels, 0 to {count - 1}')
         scores = self.scores
         if scores is not None:
-            scores = np.asarray(scores, np.float32)
+            scores = np.asarray(scores)
+            if scores.dtype.kind not in 'fiu':
+                raise DataError(f'scores of {scores.dtype}', expected='numbers')
+            scores = scores.astype(np.float32)
             if scores.shape != (len(indptr) - 1,):
                 raise DataError(f'scores {scores.shape} for {len(indptr) - 1} proposals', expected='one each')
         keys = indices.astype(np.int64) + count * np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss_mm.array_files import npz_bytes, read_arrays
+from wsss_mm.array_files import NUMBERS, TEXT, WHOLE, Form, check_forms, check_size, npz_bytes, read_arrays
 from wsss_mm.errors import DataError
+
+_FORMS: dict[str, Form] = dict(image_id=(TEXT, ()), class_ids=(WHOLE, (None, )), maps=(NUMBERS, (None, None, None)),
+                               size=(WHOLE, (2, )))
 
 
 @dataclass
@@ -62,15 +65,15 @@ class ClassMaps:
             DataError: not such a file, or arrays that do not fit together.
         """
         found = read_arrays(path, 'class maps')
-        missing = {'image_id', 'class_ids', 'maps', 'size'} - set(found)
-        if missing:
-            raise DataError(f'arrays missing: {sorted(missing)}', file=path,
-                            expected='image_id, class_ids, maps, size')
-        maps, ids = found['maps'].astype(np.float32), found['class_ids']
-        if maps.ndim != 3 or len(maps) != len(ids):
+        check_forms(found, _FORMS | ({'background': (NUMBERS, (None, None))} if 'background' in found else {}), path)
+        maps, ids, background = found['maps'], found['class_ids'], found.get('background')
+        if len(maps) != len(ids):
             raise DataError(f'maps of shape {maps.shape} for {len(ids)} class ids', file=path,
                             expected='maps (K, h, w) and class_ids (K,)')
-        background = found.get('background')
+        if 0 in maps.shape[1:] or background is not None and background.shape != maps.shape[1:]:
+            raise DataError(f'maps of shape {maps.shape}, background {getattr(background, "shape", None)}', file=path,
+                            expected='both of one size, above 0')
         height, width = (int(v) for v in found['size'])
-        return cls(str(found['image_id']), ids, maps, height, width,
+        check_size(height, width, path)
+        return cls(str(found['image_id']), ids, maps.astype(np.float32), height, width,
                    background=None if background is None else background.astype(np.float32))

@@ -10,12 +10,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss_mm.array_files import npz_bytes, read_arrays
+from wsss_mm.array_files import NUMBERS, TEXT, WHOLE, Form, check_forms, check_size, npz_bytes, read_arrays
 from wsss_mm.errors import DataError
 
 # One value per object, with its type in the file.
 _SCALARS = dict(ids=np.int64, labels=np.int64, strides=np.float32, positives=np.int64, iou_used=np.float32,
                 iterations=np.int64, loss_box=np.float32, loss_cls=np.float32)
+_FORMS: dict[str, Form] = dict(
+    image_id=(TEXT, ()), size=(WHOLE, (4, )), boxes=(NUMBERS, (None, 4)), statuses=(TEXT, (None, )),
+    shapes=(WHOLE, (None, 2)), cells=(NUMBERS, (None, )),
+    **{name: (WHOLE if kind is np.int64 else NUMBERS, (None, )) for name, kind in _SCALARS.items()})
 
 
 @dataclass
@@ -82,18 +86,19 @@ class ObjectMaps:
         Raises:
             DataError: not such a file, or arrays that do not fit together.
         """
-        expected = ['image_id', 'size', 'boxes', 'statuses', 'shapes', 'cells', *_SCALARS]
         found = read_arrays(path, 'maps of objects')
-        if missing := sorted(set(expected) - set(found)):
-            raise DataError(f'arrays missing: {missing}', file=path, expected=', '.join(expected))
-        shapes = found['shapes']
-        ends = shapes.prod(1).cumsum()
-        counts = {len(found[k]) for k in ('boxes', 'statuses', *_SCALARS)} | {len(shapes)}
-        if len(counts) != 1 or len(found['cells']) != (ends[-1] if len(ends) else 0):
+        check_forms(found, _FORMS, path)
+        shapes, count = found['shapes'].astype(np.int64), len(found['cells'])
+        lengths = {len(found[k]) for k in ('boxes', 'statuses', *_SCALARS)} | {len(shapes)}
+        # sides are bounded before they are multiplied, which could overflow
+        whole = len(shapes) == 0 or (shapes.min() >= 1 and shapes.max() <= count)
+        ends = shapes.prod(1).cumsum() if whole else []
+        if len(lengths) != 1 or not whole or count != (ends[-1] if len(ends) else 0):
             raise DataError('arrays do not fit together', file=path, expected='one entry per object in each')
         pieces = np.split(found['cells'].astype(np.float32), ends[:-1]) if len(ends) else []
         grids = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
         height, width, *input_shape = (int(v) for v in found['size'])
+        check_size(height, width, path)
         return cls(str(found['image_id']), height, width, (input_shape[0], input_shape[1]), boxes=found['boxes'],
                    grids=grids, statuses=[str(s) for s in found['statuses']], **{k: found[k] for k in _SCALARS})
 
