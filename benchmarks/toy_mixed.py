@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument('--worlds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--arms', nargs='+', choices=list(ARMS), default=list(ARMS), metavar='ARM')
     parser.add_argument('--budgets', type=int, nargs='+', default=[8000, 16000], help='seconds of labelling')
-    parser.add_argument('--iters', type=int, default=300, help='of each of the two trainings')
+    parser.add_argument('--iters', type=int, default=200, help='of each of the two trainings')
     parser.add_argument('--jobs', type=int, default=2, help='arms at a time, one thread each')
     parser.add_argument('--out', default=str(ROOT / 'benchmarks/results'))
     args = parser.parse_args()

@@ -31,8 +31,8 @@ class MixedHead(BAPHead):
     * Tags: the mean of each class map is the image's logit; multi-label soft margin, as of ``GAPHead``.
     * Boxes: background-aware pooling, as of ``BAPHead``.
     * Masks: the same without a guess. Where BAP estimates how much of a box's cells is object, a mask says it: the
-      features of each class are averaged by the share of its pixels in the cells, those of the background over the
-      same grid, and classified as BAP's vectors are.
+      features of each class are averaged by the share of its pixels in the cells, those of cells that are all background
+      over BAP's grid, and both are classified as BAP's vectors are.
 
     Each kind's loss is the mean over its own images or vectors, times the kind's share of the images of the batch,
     times its weight. So images of a kind count alike whatever batch they come in, and a batch of one kind gives the
@@ -90,15 +90,12 @@ class MixedHead(BAPHead):
     def _loss_of_masks(self, feats: Sequence[Tensor], samples: Sequence[SegDataSample]) -> Tensor:
         features = self.select(feats)
         labels = torch.cat([sample.gt_sem_seg.data for sample in samples]).to(features.device)
-        beyond = labels[(labels > self.num_classes) & (labels != 255)]
-        if len(beyond):
-            raise DataError(f'a mask of class {int(beyond.max())}, the head has {self.num_classes}',
-                            fix=f'set num_classes={int(beyond.max())}, or use another data set')
         with torch.autocast(features.device.type, enabled=False):
             features = full_precision(features)
             regions, target = class_regions(features, labels, self.num_classes)
-            ground = bap.resize_mask(labels == 0, features.shape[2:], self.align_mode)
-            queries, valid = bap.background_queries(features, ground, self.grid_size)
+            # cells that are background to the last pixel
+            beside = F.adaptive_avg_pool2d((labels != 0).to(features.dtype)[:, None], features.shape[2:])[:, 0]
+            queries, valid = bap.background_queries(features, beside == 0, self.grid_size)
             if self.background_queries:
                 regions = torch.cat([regions, queries[valid]])
                 target = torch.cat([target, target.new_zeros(len(regions) - len(target))])
@@ -118,12 +115,18 @@ def class_regions(features: Tensor, labels: Tensor, num_classes: int) -> tuple[T
 
     Returns:
         Vectors ``(R, D)`` of the classes present, image by image, and their segmentation ids ``(R,)``.
+
+    Raises:
+        DataError: a mask of another class.
     """
-    ids = torch.arange(1, num_classes + 1, device=labels.device)
-    counts = torch.stack([(labels == i).flatten(1).any(1) for i in ids], 1)
-    image, index = counts.nonzero().unbind(1)
-    # the mean of a cell's pixels, computed as 'area' resizing does; of present classes alone
-    own = (labels[image] == ids[index][:, None, None]).to(features.dtype)
+    present = labels.new_zeros(len(labels), 256, dtype=torch.bool).scatter_(1, labels.flatten(1), True)
+    image, ids = present[:, 1:255].nonzero().unbind(1)
+    ids = ids + 1
+    if len(ids) and ids.max() > num_classes:
+        raise DataError(f'a mask of class {int(ids.max())}, the head has {num_classes}',
+                        fix=f'set num_classes={int(ids.max())}, or use another data set')
+    # the share of the class's pixels in each cell, computed as 'area' resizing does; of present classes alone
+    own = (labels[image] == ids[:, None, None]).to(features.dtype)
     share = F.adaptive_avg_pool2d(own[:, None], features.shape[2:]).flatten(1)
     share = share / share.sum(1, keepdim=True)
-    return torch.bmm(share[:, None], features[image].flatten(2).transpose(1, 2))[:, 0], ids[index]
+    return torch.bmm(share[:, None], features[image].flatten(2).transpose(1, 2))[:, 0], ids
