@@ -202,6 +202,13 @@ def test_provenance_page_is_that_of_the_metafiles():
     assert [line for line in page if line.startswith('| [')] == rows
 
 
+def test_tests_of_the_other_lineage_are_there():
+    """``make test-onedl`` names them by path; a renamed file must not drop out of it."""
+    listed = [line.split('#')[0].strip() for line in (ROOT / 'tests/lineage.txt').read_text().splitlines()]
+    paths = [ROOT / line for line in listed if line]
+    assert paths and not [p for p in paths if not (p.is_dir() or p.is_file())]
+
+
 def test_citation_has_the_version():
     citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     assert citation['version'] == wsss_mm.__version__
