@@ -31,8 +31,8 @@ class MixedHead(BAPHead):
     * Tags: the mean of each class map is the image's logit; multi-label soft margin, as of ``GAPHead``.
     * Boxes: background-aware pooling, as of ``BAPHead``.
     * Masks: the same without a guess. Where BAP estimates how much of a box's cells is object, a mask says it: the
-      features of each class are averaged by the share of its pixels in the cells, those of cells that are all background
-      over BAP's grid, and both are classified as BAP's vectors are.
+      features of each class are averaged by the share of its pixels in the cells, those of cells that are background
+      throughout over BAP's grid, and both are classified as BAP's vectors are.
 
     Each kind's loss is the mean over its own images or vectors, times the kind's share of the images of the batch,
     times its weight. So images of a kind count alike whatever batch they come in, and a batch of one kind gives the
