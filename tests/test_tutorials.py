@@ -6,7 +6,7 @@ from tutorials import ROOT, Block, blocks, follow, lay_out
 PAGES = ROOT / 'docs/tutorials'
 # What each page's commands have to have said, beyond ending well.
 SAYS = dict(
-    boxes=('[2/', '40 new, 0 kept', 'filling rate', 'mIoU'),
+    boxes=('[2/', '40 new, 0 kept', 'boxes filled', 'mIoU'),
     tags=('20 new, 0 kept', 'mean', 'mIoU'),
     your_own_head=('average, maximum and gradients are right', '20 new, 0 kept', 'mIoU'),
     clip_sam_seeds=('20 new, 0 kept', 'mIoU'),
