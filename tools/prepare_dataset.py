@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     instances.add_argument('--box-convention', default='exact', choices=['exact', 'official'],
                            help='exact covers the pixels of the XML file; official takes its numbers as they stand')
     coco = commands.add_parser('coco', help='COCO 2014: image tags, lists, 81-class masks from COCO-Stuff\'s '
-                               'pixelmaps; COCO 2017: lists')
+                               'pixelmaps; COCO 2017: lists, masks where the pixelmaps are there')
     coco.add_argument('--root', default='data/coco', help='holds annotations, and train2014 and val2014 (or 2017)')
     coco.add_argument('--year', default='2014', choices=['2014', '2017'])
     coco.add_argument('--stuff', help='pixelmaps of COCO-Stuff (default: <root>/stuffthingmaps)')
@@ -197,19 +197,28 @@ def prepare_instances(args: argparse.Namespace) -> int:
 
 
 def prepare_coco(args: argparse.Namespace) -> int:
-    """Write tags (2014) and lists, convert the pixelmaps (2014) that are not yet converted, then check."""
+    """Write tags (2014) and lists, convert the pixelmaps that are not yet converted, then look for all files."""
     from pathlib import Path
 
-    from wsss_mm.datasets.prepare_coco import convert_pixelmaps, write_lists, write_lists_2017
+    from wsss_mm.datasets.prepare_coco import (
+        COCO17_COUNTS,
+        COCO_COUNTS,
+        convert_pixelmaps,
+        write_lists,
+        write_lists_2017,
+    )
     from wsss_mm.progress import Progress
     root = Path(args.root)
     for split, (images, empty) in (write_lists if args.year == '2014' else write_lists_2017)(root).items():
         print(f'{split}: {images} images, {empty} of them without any object: they stay in {split}.txt with empty tags'
               + (f', {split}_objects.txt is without them' if split.startswith('train') else ''))
-    if args.year == '2017':
+    stuff = Path(args.stuff or root / 'stuffthingmaps')
+    if args.year == '2017' and not args.stuff and not stuff.is_dir():
+        print(f'{stuff} is not there: no masks to score label maps with; boxes and instances need none')
         return check_files(args)
     progress = Progress(0, 'converting pixelmaps')
-    convert_pixelmaps(root, args.stuff or root / 'stuffthingmaps', progress.show, args.workers)
+    convert_pixelmaps(root, stuff, progress.show, args.workers,
+                      COCO17_COUNTS if args.year == '2017' else COCO_COUNTS)
     progress.finish()
     return check_files(args)
 
@@ -252,13 +261,13 @@ def check(args: argparse.Namespace) -> int:
 
 def check_files(args: argparse.Namespace) -> int:
     """Print what lists and folders of COCO lack, without opening its files."""
-    from wsss_mm.datasets.check import layouts_of
+    from wsss_mm.datasets.check import ERRORS, layouts_of
     layout, = layouts_of(args.root, args.year)
     for problem in layout.problems:
         print(f'- {problem.text}')
-    print(f'{args.root}: ' + (f'{len(layout.problems)} findings' if layout.problems else
-                              'complete, nothing wrong found'))
-    return bool(layout.problems)
+    findings = sum(problem.kind in ERRORS for problem in layout.problems)
+    print(f'{args.root}: ' + (f'{findings} findings' if findings else 'complete, nothing wrong found'))
+    return bool(findings)
 
 
 def main() -> int:

@@ -165,7 +165,12 @@ def test_tool(coco, call_tool, monkeypatch):
     assert done.code == 0, done.out + done.err
     assert 'train: 3 images, 1 of them without any object: they stay in train.txt with empty tags' in done.out
     assert '4/4' in done.out and 'complete, nothing wrong found' in done.out
-    assert call_tool('prepare_dataset', 'check', '--root', coco).code == 0
+    done = call_tool('prepare_dataset', 'check', '--root', coco, '--workers', 0)
+    assert done.code == 0 and 'val: 0 images without any object, COCO published 367' in done.out
+    assert 'COCO_train2014_000000000009: tags: person, dog; mask: person, dog' not in done.out   # they agree
+    Image.fromarray(np.full((1, 3), 5, np.uint8)).save(coco / f'SegmentationClass/{TRAIN[0]}.png')
+    done = call_tool('prepare_dataset', 'check', '--root', coco, '--workers', 0)
+    assert done.code == 0 and f'{TRAIN[0]}: tags: person, dog; mask: airplane' in done.out
     (coco / 'annotations/instances_val2014.json').unlink()
     done = call_tool('prepare_dataset', 'coco', '--root', coco)
     assert done.code == 2 and 'annotations_trainval2014.zip' in done.err

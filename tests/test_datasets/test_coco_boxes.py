@@ -182,6 +182,27 @@ def test_equals_the_xml_files(toy_root, tmp_path):
         assert (found[i]['data_samples'].gt_bg_mask.data == expected[i]['data_samples'].gt_bg_mask.data).all()
 
 
+def check_masks_of_2017(root, call_tool):
+    """COCO-Stuff's maps, where they are there, become masks that score label maps of 2017's images."""
+    values = np.full((20, 30), 91, np.uint8)   # stuff
+    values[:10], values[19] = 89, 255          # toothbrush, unlabelled
+    for split, number in (('train2017', 9), ('train2017', 25), ('val2017', 42)):
+        (root / 'stuffthingmaps' / split).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(root / f'stuffthingmaps/{split}/{number:012d}.png')
+    done = call_tool('prepare_dataset', 'coco', '--root', root, '--year', 2017, '--workers', 1)
+    assert done.code == 0 and '3/3' in done.out, done.out + done.err
+    labels = np.zeros((20, 30), np.uint8)
+    labels[:5] = 80
+    (root / 'made').mkdir()
+    for number in (9, 25):
+        Image.fromarray(labels).save(root / f'made/{number:012d}.png')
+    done = call_tool('evaluate', root / 'made', '--truth', root / 'SegmentationClass', '--classes', 'coco',
+                     '--ids', root / 'ImageSets/Segmentation/train2017.txt', '--out', root / 'scores.json')
+    assert done.code == 0, done.err
+    iou = json.loads((root / 'scores.json').read_text())['iou']
+    assert iou['toothbrush'] == pytest.approx(50) and iou['background'] == pytest.approx(100 * 9 / 14)
+
+
 def test_coco_2017(tmp_path, call_tool, monkeypatch):
     """Counts and images are checked, lists written; both years may be in one folder."""
     categories = [dict(id=i, name=n) for i, n in CATEGORIES.items()]
@@ -203,8 +224,12 @@ def test_coco_2017(tmp_path, call_tool, monkeypatch):
     lists = {p.stem: p.read_text().split() for p in (tmp_path / 'ImageSets/Segmentation').iterdir()}
     assert lists == dict(train2017=['000000000009', '000000000025'], train2017_objects=['000000000009'],
                          val2017=['000000000042'])
+    assert 'no masks to score label maps with' in done.out
+    check_masks_of_2017(tmp_path, call_tool)
+    done = call_tool('prepare_dataset', 'check', '--root', tmp_path, '--workers', 0)
+    assert done.code == 0 and 'train2017: 1 annotations, COCO published 860001' in done.out
     (tmp_path / 'train2017/000000000025.jpg').unlink()
-    done = call_tool('prepare_dataset', 'check', '--root', tmp_path)
+    done = call_tool('prepare_dataset', 'check', '--root', tmp_path, '--workers', 0)
     assert done.code == 1 and '1 of 2 images are not there, as 000000000025' in done.out
     data = CocoBoxDataset('annotations/instances_val2017.json', data_root=str(tmp_path),
                           data_prefix=dict(img_path='val2017'))

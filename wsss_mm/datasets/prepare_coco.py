@@ -1,4 +1,4 @@
-"""COCO 2014 with COCO-Stuff's pixelmaps: image tags, lists, 81-class masks, check. COCO 2017: lists, check.
+"""COCO 2014 and 2017 with COCO-Stuff's pixelmaps: image tags (2014), lists, 81-class masks, check.
 
 The result of 2014 is what :class:`~wsss_mm.datasets.WeakCOCODataset` reads: ``image_tags.json``,
 ``ImageSets/Segmentation/{train,train_objects,val}.txt`` and ``SegmentationClass/<image id>.png``. Everything can be
@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ from wsss_mm.errors import DataError
 
 COCO_COUNTS = dict(train=82783, val=40504)
 COCO17_COUNTS = dict(train2017=118287, val2017=5000)
+# Of the files as COCO published them. Both years share out the same images: 1,069 empty ones, 896,782 annotations.
+EMPTY_IMAGES = dict(train=702, val=367, train2017=1021, val2017=48)
+ANNOTATIONS = dict(train2017=860001, val2017=36781)
 _LISTS = 'ImageSets/Segmentation'
 _MASKS = 'SegmentationClass'
 _STUFF = range(92, 183)   # COCO-Stuff's category ids; 1…91 are things, of which 80 exist
@@ -116,7 +119,7 @@ def write_lists(root: str | Path) -> dict[str, tuple[int, int]]:
 
 
 def convert_pixelmaps(root: str | Path, stuff: str | Path, progress: Callable[[int, int], None] | None = None,
-                      workers: int | None = None) -> int:
+                      workers: int | None = None, splits: Iterable[str] = tuple(COCO_COUNTS)) -> int:
     """Write ``SegmentationClass``: the 80 classes of COCO as 1…80, stuff as 0, unlabelled pixels as 255.
 
     Masks that are there stay, since each is written whole or not at all.
@@ -127,6 +130,7 @@ def convert_pixelmaps(root: str | Path, stuff: str | Path, progress: Callable[[i
             below it, as ``train2017``; the digits are the images' own ids, the same in 2014 and 2017.
         progress: Called with (done, total) after each mask.
         workers: Processes; all cores by default.
+        splits: Lists whose images get masks, named by their ids: 2014's, or those of :data:`COCO17_COUNTS`.
 
     Returns:
         The number of masks written.
@@ -139,7 +143,7 @@ def convert_pixelmaps(root: str | Path, stuff: str | Path, progress: Callable[[i
     target.mkdir(exist_ok=True)
     files.remove_leftovers(target)
     there = {path.stem for path in target.glob('*.png')}
-    ids = [i for split in COCO_COUNTS for i in read_id_list(root / f'{_LISTS}/{split}.txt')]
+    ids = [i for split in splits for i in read_id_list(root / f'{_LISTS}/{split}.txt')]
     missing = [i for i in ids if i not in there and _number(i) not in sources]
     if missing:
         shown = ', '.join(f'{_number(i):012d}.png' for i in missing[:_SHOWN])

@@ -18,6 +18,7 @@ from wsss_mm.errors import DataError
 
 AUG_FOLDER = 'SegmentationClassAug'
 VOC_COUNTS = dict(train=1464, val=1449, trainaug=10582)
+VOC_TRAINVAL = 2913
 SBD_COUNTS = dict(train=8498, val=2857)
 _LISTS = 'ImageSets/Segmentation'
 _SHOWN = 3

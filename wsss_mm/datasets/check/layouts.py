@@ -16,9 +16,9 @@ from wsss_mm.datasets import prepare_coco
 from wsss_mm.datasets.check.image import ImageJob
 from wsss_mm.datasets.check.problems import Problem
 from wsss_mm.datasets.coco import CATEGORIES, PALETTE, TAG_FILE
-from wsss_mm.datasets.coco_boxes import read_coco_boxes
+from wsss_mm.datasets.coco_boxes import CocoFile, read_coco_boxes
 from wsss_mm.datasets.label_readers import read_id_list, read_tags
-from wsss_mm.datasets.prepare_voc import AUG_FOLDER, VOC_COUNTS
+from wsss_mm.datasets.prepare_voc import AUG_FOLDER, VOC_COUNTS, VOC_TRAINVAL
 from wsss_mm.datasets.toy_voc import TOY_CLASSES
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.errors import DataError
@@ -106,7 +106,9 @@ def voc_layout(root: Path, classes: Sequence[str] = PascalVOCDataset.METAINFO['c
         title: Its name.
     """
     published = expected is None
-    expected = VOC_COUNTS if expected is None else expected
+    if expected is None:
+        trainval = (root / _LISTS / 'trainval.txt').is_file()
+        expected = VOC_COUNTS | (dict(trainval=VOC_TRAINVAL) if trainval else {})
     problems = [Problem('lists', f'{root / folder} is missing: '
                         + _WHERE.get(folder, _WHERE['JPEGImages']).format(root=root))
                 for folder in _FOLDERS if not (root / folder).is_dir()]
@@ -166,6 +168,10 @@ def coco14_layout(root: Path) -> Layout:
     problems = [Problem('lists', text) for text in prepare_coco.check_coco(root)]
     splits = _lists_there(root, prepare_coco.COCO_COUNTS)
     tags = _tags_of(root, [])
+    for split, ids in splits.items():
+        if len(ids) == prepare_coco.COCO_COUNTS[split]:
+            _compare(problems, split, 'images without any object', sum(not tags.get(i) for i in ids),
+                     prepare_coco.EMPTY_IMAGES)
 
     def job(image_id: str) -> ImageJob:
         folder = image_id.split('_')[1] if image_id.count('_') == 2 else ''
@@ -185,8 +191,18 @@ def coco17_layout(root: Path) -> Layout:
     problems = [Problem('lists', text) for text in prepare_coco.check_coco17(root)]
     splits = _lists_there(root, prepare_coco.COCO17_COUNTS)
     rows: dict[str, tuple] = {}
-    for split in splits:
-        rows.update(_coco_rows(root / f'annotations/instances_{split}.json', root / split))
+    for split, ids in splits.items():
+        path = root / f'annotations/instances_{split}.json'
+        found = read_coco_boxes(path)
+        try:
+            rows.update(_coco_rows(found, root / split))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f'a bbox that is none ({type(error).__name__}: {error})', file=path,
+                            expected='x, y, width, height in pixels') from None
+        if len(ids) == prepare_coco.COCO17_COUNTS[split]:
+            of_image = [len(items) for items in found.annotations.values()]
+            _compare(problems, split, 'images without any object', of_image.count(0), prepare_coco.EMPTY_IMAGES)
+            _compare(problems, split, 'annotations', sum(of_image), prepare_coco.ANNOTATIONS)
     masks = {name[:-4] for name in _names(root / 'SegmentationClass') if name.endswith('.png')}
 
     def job(image_id: str) -> ImageJob:
@@ -197,8 +213,12 @@ def coco17_layout(root: Path) -> Layout:
                   True, problems)
 
 
-def _coco_rows(path: Path, folder: Path) -> Iterable[tuple[str, tuple]]:
-    found = read_coco_boxes(path)
+def _compare(problems: list[Problem], split: str, what: str, found: int, published: Mapping[str, int]) -> None:
+    if found != published[split]:
+        problems.append(Problem('counts', f'{split}: {found} {what}, COCO published {published[split]}'))
+
+
+def _coco_rows(found: CocoFile, folder: Path) -> Iterable[tuple[str, tuple]]:
     for image in found.images:
         single = [a for a in found.annotations[image['id']] if not a.get('iscrowd')]
         yield Path(image['file_name']).stem, (
