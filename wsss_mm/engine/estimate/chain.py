@@ -27,7 +27,7 @@ from wsss_mm.engine.estimate.samples import (
     sample_training,
     write_config,
 )
-from wsss_mm.engine.estimate.synthetic import SIZES, stand_in
+from wsss_mm.engine.estimate.synthetic import SIZES, stand_in, stand_in_labels
 from wsss_mm.engine.stages import Stage
 from wsss_mm.errors import ConfigError, DataError
 
@@ -71,7 +71,7 @@ class ChainEstimate:
         labelling = [self.configs[s].pseudo_labels for s in self.todo if s.run == 'labels']
         # The queue of a labelling run takes so many more before its pace shows.
         self.images = sample + max((2 * p.get('num_workers', 2) + 2 for p in labelling), default=0)
-        self.failed: set[str] = set()
+        self.failed: dict[str, str] = {}   # folders that a sample should have filled, and its stage
 
     def run(self) -> list[Estimate]:
         """Measure and compute; one estimate per stage, in their order, and one of the report."""
@@ -199,6 +199,12 @@ class ChainEstimate:
         cfg = self.configs[stage]
         parts = dict(train=cfg.train_dataloader.to_dict(), val=(cfg.get('val_dataloader') or Config()).to_dict()
                      if cfg.get('val_dataloader') else {})
+        needed = self._missing_input(parts['train'], stage)
+        if stand_in_labels(self.overlay, parts['train'], ids_of):
+            found.notes.append('drawn label maps stand in for those that are not there')
+        elif needed:
+            found.notes.append(f'unknown: needs what {needed} makes, whose sample gave nothing')
+            return
         line = chain.command(stage, self.tools)[:2] + list(self.options.get(stage, ()))
         sample_training(found, line, cfg, self.overlay, seconds, {k: self._count(v) for k, v in parts.items()},
                         {k: self._chosen(v) for k, v in parts.items()})
@@ -206,10 +212,17 @@ class ChainEstimate:
     def _of_labels(self, stage: Stage, found: Estimate, seconds: float) -> None:
         cfg = self.configs[stage]
         line = chain.command(stage, self.tools)[:2]
+        if needed := self._missing_input(cfg.pseudo_labels.to_dict(), stage):
+            self.failed[os.path.abspath(cfg.pseudo_labels.out_dir)] = stage.key
+            found.notes.append(f'unknown: needs what {needed} makes, whose sample gave nothing')
+            return
         node = cfg.pseudo_labels.dataset.to_dict()
         chosen, count = self._chosen(node), self._count(node)
         listed = {i for p in list_files(node) for i in ids_of(self.overlay.inside(p))}
         done = sample_labelling(found, line, cfg, self.overlay, seconds, count, chosen)
+        if not done:
+            shutil.rmtree(self.overlay.inside(cfg.pseudo_labels.out_dir), ignore_errors=True)
+            self.failed[os.path.abspath(cfg.pseudo_labels.out_dir)] = stage.key
         run = self.overlay.inside(Path(cfg.pseudo_labels.out_dir) / 'run.json')
         if done and not (files.read_json(run) or {}).get('complete'):
             # The stages after it read what there is: their lists are shortened, and this run is finished on them.
@@ -217,6 +230,14 @@ class ChainEstimate:
             config = write_config(self.overlay, configs.of_labelling(cfg, self.overlay, chosen))
             from wsss_mm.engine.estimate.processes import run_capped
             run_capped([*line, config], self.overlay.cwd, self.overlay.cwd / 'log.txt', START)
+
+    def _missing_input(self, node: Any, stage: Stage) -> str | None:
+        """The stage before that should have made what a config's part reads."""
+        for text in configs.strings(node):
+            for folder, name in self.failed.items():
+                if '/' in text and name != stage.key and _is_below(os.path.abspath(text), folder):
+                    return name
+        return None
 
     def _shorten(self, without: set[str]) -> None:
         paths = {p for s in self.stages if s.config for p in list_files(self.configs[s].to_dict())}

@@ -51,7 +51,7 @@ def run_capped(command: Sequence[str], cwd: Path, log: Path, seconds: float,
             while (code := process.poll()) is None and time.monotonic() - start < seconds:
                 memory = max(memory, _memory_of_session(process.pid))
                 try:
-                    code = process.wait(_INTERVAL)
+                    code = process.wait(min(_INTERVAL, max(.01, start + seconds - time.monotonic())))
                     break
                 except subprocess.TimeoutExpired:
                     continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,45 @@ def stand_in(overlay: Overlay, kind: str, root: str, lists: Iterable[str], count
         tags = {one.image_id: one.names for one in everything}
         overlay.write(f'{root}/{TAG_FILE}', json.dumps(tags).encode())
     return {one.image_id for one in everything}
+
+
+def stand_in_labels(overlay: Overlay, node: Any, ids_of: Callable[[Path], list[str]]) -> list[str]:
+    """Label maps of background and the first class in coarse blocks, where a training's are not there.
+
+    Args:
+        overlay: Where they are written.
+        node: The training's data loader, or any part with ``label_dirs`` in it.
+        ids_of: Ids of a list's stand-in.
+
+    Returns:
+        The folders that were filled.
+    """
+    filled: list[str] = []
+    if isinstance(node, Mapping):
+        root, names = node.get('data_root') or '', node.get('ann_file') or ()
+        for folder in (node.get('label_dirs') or {}).values():
+            if overlay.inside(folder).exists():
+                continue
+            for name in [names] if isinstance(names, str) else names:
+                for image_id in ids_of(overlay.inside(Path(root) / name)):
+                    size = _size_of(overlay.inside(root), image_id, node)
+                    blocks = np.random.default_rng(len(image_id)).integers(0, 2, (6, 8), np.uint8)
+                    blocks = np.asarray(Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST))
+                    overlay.write(f'{folder}/{image_id}.png', _png(blocks))
+            filled.append(folder)
+    values = node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ()
+    return filled + [folder for value in values for folder in stand_in_labels(overlay, value, ids_of)]
+
+
+def _size_of(root: Path, image_id: str, node: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height of an image, in VOC's, COCO's or the dataset's own folder."""
+    suffix = node.get('img_suffix', '.jpg')
+    folders = [(node.get('data_prefix') or {}).get('img_path', 'JPEGImages'), *image_id.split('_')[1:2]]
+    for folder in folders:
+        if (path := root / folder / f'{image_id}{suffix}').is_file():
+            with Image.open(path) as picture:
+                return picture.size
+    return SIZES['voc'][::-1]
 
 
 class _Scene:
