@@ -122,8 +122,13 @@ class RunFolder:
         Raises:
             SharingEnded: another process has ended the run.
         """
+        def is_open(share: int) -> bool:
+            return not self._open.isdisjoint(shares[share])
+
         with _writing(self.root):
-            yield from self.sharing.claimed(len(shares), lambda number: not self._open.isdisjoint(shares[number]))
+            yield from self.sharing.claimed(len(shares), is_open)
+            self._read()   # the others are done with most of what they claimed
+            yield from self.sharing.inherited(filter(is_open, range(len(shares))))
 
     def add(self, image_id: str, hashes: dict[str, str], notes: list[str]) -> None:
         """Add the manifest's line of one image whose files are written."""

@@ -13,7 +13,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,9 @@ class SharedWork:
                 continue
 
     def claimed(self, count: int, is_open: Callable[[int], bool]) -> Iterator[int]:
-        """Yield shares as this process gets them, until others have what is left.
+        """Yield shares that nobody had as this process gets them, until all are claimed.
 
-        First those that nobody has, with others about from the middle of the longest row of them, so that processes
-        keep out of each other's way; then those whose owners are gone.
+        With others about, from the middle of the longest row of free ones: so processes keep out of each other's way.
 
         Args:
             count: Number of shares.
@@ -90,9 +89,16 @@ class SharedWork:
                     if not self._claim(share, 0):
                         break   # met another process: look again
                     yield share
+
+    def inherited(self, shares: Iterable[int]) -> Iterator[int]:
+        """Yield those of some claimed shares whose owners are gone, as this process gets them.
+
+        Raises:
+            SharingEnded: another process has ended the run.
+        """
         last = self._taken()
-        for share in range(count):
-            if is_open(share) and self._take(share, last):
+        for share in shares:
+            if self._take(share, last):
                 yield share
 
     def take(self, share: int | str) -> bool:
