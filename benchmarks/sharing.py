@@ -1,7 +1,7 @@
 """What it costs that processes share a labelling run, and what it saves where one of them is slow.
 
-``python benchmarks/sharing.py`` prints Markdown, in a minute or two. Files are written to a temporary folder; ``TMPDIR``
-names another, as on a shared disk. Claims are timed beside the same loop without any, with the files that a run writes
+``python benchmarks/sharing.py`` prints Markdown, in a minute or two. Files go to a temporary folder; ``TMPDIR`` names
+another, as on a shared disk. Claims are timed beside the same loop without any, with the files that a run writes
 for an image anyway. The makespans are of threads that sleep for each image in the place of a network: 4 of them, one of
 which takes 4 times as long.
 """

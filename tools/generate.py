@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    from wsss_mm.distributed import local_device
+    from wsss_mm.distributed import checked_count, local_device
     from wsss_mm.engine.stages import load_config
     from wsss_mm.pseudo_labels.run import LabellingRun
     cfg = load_config(args.config)
@@ -51,7 +51,7 @@ def main() -> int:
         cfg.pseudo_labels.num_workers = args.num_workers
     if args.verify:
         return verify(cfg)
-    if args.nproc is not None:
+    if checked_count(args.nproc) > 1:
         return share_among(cfg, args.nproc)
     device = args.device if args.device != 'auto' else local_device()
     run = LabellingRun(cfg, args.checkpoint, device=device, stale_after=args.stale_after)
@@ -71,7 +71,7 @@ def share_among(cfg: Any, count: int) -> int:
     """Run this command in several processes; one that dies leaves its work to the others."""
     from wsss_mm.distributed import start_again
     from wsss_mm.files import read_json
-    codes = start_again(count, without='--nproc')
+    codes = start_again(count, '--nproc')
     dead = [code for code in codes if code not in (0, 1, 2, 130)]
     if dead and 0 in codes and (read_json(f'{cfg.pseudo_labels.out_dir}/run.json') or {}).get('complete'):
         print(f'{len(dead)} of {count} processes died (exit codes {dead}); the others have done their work',

@@ -3,6 +3,7 @@
 Examples:
     python tools/test.py configs/bap/deeplabv2_toy.py
     python tools/test.py configs/bap/deeplabv2_voc.py my_deeplab.pth --out predictions/
+    torchrun --nproc_per_node=4 tools/test.py configs/bap/deeplabv2_voc.py
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> int:
     from mmengine.runner import Runner
 
     from wsss_mm import registry  # noqa: F401
+    from wsss_mm.distributed import set_up_launcher, shut_down
     from wsss_mm.engine.stages import load_config
     from wsss_mm.errors import ConfigError
     from wsss_mm.pseudo_labels.run import load_weights
@@ -45,7 +47,8 @@ def main() -> int:
                           'tools/evaluate.py --help')
     checkpoint = args.checkpoint or os.path.join(cfg.work_dir, 'final.pth')
     load_checkpoint_file(checkpoint)   # a clear refusal before anything is built
-    cfg.launcher, cfg.load_from = args.launcher, checkpoint
+    set_up_launcher(cfg, args.launcher)
+    cfg.load_from = checkpoint
     cfg.work_dir = args.work_dir or cfg.work_dir
     if args.out:
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
@@ -54,6 +57,7 @@ def main() -> int:
     # The runner loads it too, but would go on with random weights if it were of another network.
     load_weights(runner.model, checkpoint, cfg)
     runner.test()
+    shut_down()
     return 0
 
 

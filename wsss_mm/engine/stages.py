@@ -19,6 +19,7 @@ from mmengine.config import Config
 
 from wsss_mm import files
 from wsss_mm.config_hash import digest, settings_of
+from wsss_mm.distributed import in_processes
 from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.registry import TASK_UTILS
 
@@ -331,13 +332,15 @@ def command(stage: Stage, tools: Path) -> list[str]:
     return [sys.executable, str(tools / 'train.py'), stage.config, '--no-prerequisites', '--resume']
 
 
-def run_stages(stages: list[Stage], tools: Path, offset: int = 0, total: int | None = None) -> None:
+def run_stages(stages: list[Stage], tools: Path, offset: int = 0, total: int | None = None,
+               processes: int = 1) -> None:
     """Run what is missing of a list of stages, in order, saying each step and why.
 
     Args:
         stages: As :func:`plan` gives them.
         tools: The folder of the command-line tools.
         offset, total: Numbering of the steps.
+        processes: Of each training and each labelling run.
 
     Raises:
         WSSSError: a stage failed; the command to repeat it alone is in the message.
@@ -349,7 +352,7 @@ def run_stages(stages: list[Stage], tools: Path, offset: int = 0, total: int | N
         if reason is None:
             print(f'{head}: complete', flush=True)
             continue
-        line = command(stage, tools)
+        line = in_processes(command(stage, tools), processes)
         print(f'{head}: {reason}\n    $ {shlex.join(["python", *line[1:]])}', flush=True)
         code = subprocess.run(line, check=False).returncode
         if code:
