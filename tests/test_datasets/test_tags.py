@@ -140,6 +140,32 @@ def test_extra_supervision_from_a_list_of_its_own(tiny_voc):
     assert 'at most the 2' in str(info.value)
 
 
+def test_supervision_by_lists(tiny_voc):
+    """An image of both lists has its mask; ids of other lists are passed over; the rest have tags."""
+    write_ids(tiny_voc.root / 'masks.txt', ['full', 'elsewhere'])
+    write_ids(tiny_voc.root / 'boxes.txt', ['b', 'full'])
+    dataset = build(tiny_voc, supervision_files=dict(masks='masks.txt', boxes='boxes.txt'), pipeline=EXTRA)
+    assert kinds(dataset) == dict(a='tags', b='boxes', empty='tags', full='masks')
+    fields = dict(tags={'gt_label'}, boxes={'gt_label', 'gt_instances', 'gt_bg_mask'}, masks={'gt_label', 'gt_sem_seg'})
+    for i, kind in enumerate(kinds(dataset).values()):
+        assert set(dataset[i]['data_samples'].keys()) == fields[kind]
+    sampler = MixedSupervisionSampler(dataset, 4, 2, seed=0)
+    assert sorted(dataset.get_data_info(i)['img_id'] for i in sampler.extra) == ['b', 'full']
+    alone = build(tiny_voc, supervision_files=dict(boxes='boxes.txt'))
+    assert kinds(alone) == dict(a='tags', b='boxes', empty='tags', full='boxes')
+    with pytest.raises(DataError, match='nowhere.txt'):
+        build(tiny_voc, supervision_files=dict(masks='nowhere.txt'))
+
+
+def test_listed_boxes_beside_a_tag_file(tiny_voc):
+    """Annotations are there, and read, for the listed images alone, as of one's own data."""
+    write_ids(tiny_voc.root / 'boxes.txt', ['b'])
+    for name in ('a', 'empty', 'full'):
+        (tiny_voc.root / f'Annotations/{name}.xml').unlink()
+    dataset = with_tags(tiny_voc, supervision_files=dict(boxes='boxes.txt'))
+    assert [len(info.get('instances', ())) for info in map(dataset.get_data_info, range(4))] == [0, 2, 0, 0]
+
+
 def test_boxes_beside_a_tag_file(tiny_voc):
     write_ids(tiny_voc.root / 'boxes.txt', ['b'])
     for name in ('a', 'empty', 'full'):
@@ -170,7 +196,12 @@ def test_masks_are_looked_for_and_measured_where_they_count(tiny_voc):
     (dict(mask_count=-1), 'mask_count is -1'), (dict(mask_count=3, box_count=2), 'make 5 images'),
     (dict(box_count=1, box_dir=None), 'box_dir is None'), (dict(extra_ann_file='x.txt'), 'extra_ann_file'),
     (dict(mask_count=1, data_prefix=dict(img_path='JPEGImages')), 'no folder of masks'),
-    (dict(mask_count=1, label_dirs=dict(seg_map='x')), 'label_dirs')])
+    (dict(mask_count=1, label_dirs=dict(seg_map='x')), 'label_dirs'),
+    (dict(supervision_files=dict(points='x')), "the kinds .'points'."),
+    (dict(supervision_files=dict(masks='x'), box_count=0), 'together with mask_count or box_count'),
+    (dict(supervision_files=dict(masks='x'), label_dirs=dict(seg_map='x')), 'together with label_dirs'),
+    (dict(supervision_files=dict(boxes='x'), box_dir=None), 'box_dir is None'),
+    (dict(supervision_files=dict(masks='x'), extra_ann_file='x.txt'), 'extra_ann_file')])
 def test_contradicting_arguments(tiny_voc, kwargs, found):
     with pytest.raises(ConfigError, match=found):
         build(tiny_voc, **kwargs)
