@@ -52,7 +52,7 @@ def main() -> int:
     if args.verify:
         return verify(cfg)
     if checked_count(args.nproc) > 1:
-        return share_among(cfg, args.nproc)
+        return share_among(args.nproc)
     device = args.device if args.device != 'auto' else local_device()
     run = LabellingRun(cfg, args.checkpoint, device=device, stale_after=args.stale_after)
     result = run.run()
@@ -67,17 +67,16 @@ def main() -> int:
     return 0
 
 
-def share_among(cfg: Any, count: int) -> int:
+def share_among(count: int) -> int:
     """Run this command in several processes; one that dies leaves its work to the others."""
     from wsss_mm.distributed import start_again
-    from wsss_mm.files import read_json
     codes = start_again(count, '--nproc')
-    dead = [code for code in codes if code not in (0, 1, 2, 130)]
-    if dead and 0 in codes and (read_json(f'{cfg.pseudo_labels.out_dir}/run.json') or {}).get('complete'):
-        print(f'{len(dead)} of {count} processes died (exit codes {dead}); the others have done their work',
-              file=sys.stderr)
-        return 0
-    return max(codes, key=lambda code: (code != 0, code < 0 or code > 2, code))
+    ended, killed = [code for code in codes if code >= 0], [-code for code in codes if code < 0]
+    if ended and killed:
+        print(f'{len(killed)} of {count} processes were killed (by the signals {killed}); the others took over their '
+              'work', file=sys.stderr)
+    # 0 is said of the whole run, by whichever process has seen its end.
+    return 0 if 0 in codes else max(ended) if ended else 128 + killed[0]
 
 
 def verify(cfg: Any) -> int:

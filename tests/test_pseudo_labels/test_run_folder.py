@@ -113,6 +113,21 @@ def test_a_gathering_that_breaks_off_is_done_by_the_next(tmp_path):
     assert label(tmp_path, list('ab')) == (True, []) and not (tmp_path / 'sharing').exists()
 
 
+@pytest.mark.parametrize('moved', [False, True])
+def test_what_a_process_left_that_was_killed_at_its_very_end_is_cleared_away(tmp_path, monkeypatch, moved):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr('shutil.rmtree' if moved else 'wsss_mm.pseudo_labels.sharing.SharedWork.end', killed)
+        label(tmp_path, list('ab'))
+    if not moved:
+        (tmp_path / 'Y/.a.png.tmp-0-1').write_bytes(b'half')
+    assert json.loads((tmp_path / 'run.json').read_text())['complete'] and len(list(tmp_path.glob('*sharing*'))) == 1
+    assert label(tmp_path, list('ab')) == (True, [])
+    assert sorted(contents(tmp_path)) == ['Y/a.png', 'Y/b.png', 'manifest.jsonl', 'run.json']
+    assert not list(tmp_path.glob('*sharing*'))
+
+
 def test_failures_keep_the_run_open(tmp_path):
     assert label(tmp_path, list('abc'), failing='c') == (False, ['a', 'b'])
     assert json.loads((tmp_path / 'failures.json').read_text()) == {'c': 'truncated file'}

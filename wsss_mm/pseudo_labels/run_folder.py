@@ -71,7 +71,12 @@ class RunFolder:
         found = self._run_json() or {}
         made = found.get('files', {})
         self._was_complete = bool(found.get('complete'))
-        return self._was_complete and not self._open and all(map(self._intact, made, made.values()))
+        whole = self._was_complete and not self._open and all(map(self._intact, made, made.values()))
+        if whole and not self.sharing.others():   # whoever ended it was killed before it could clear up
+            if self.sharing.folder.is_dir():
+                self._remove_leftovers()
+            self.sharing.end()
+        return whole
 
     def __enter__(self) -> RunFolder:
         """Take part in the run.

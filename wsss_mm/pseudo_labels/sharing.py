@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class SharedWork:
             free = [s for s in range(count) if s not in taken and is_open(s)]
             if not free:
                 break
-            for share in free[_middle(free) if taken and self._others() else 0:]:
+            for share in free[_middle(free) if taken and self.others() else 0:]:
                 if is_open(share):
                     if not self._claim(share, 0):
                         break   # met another process: look again
@@ -116,7 +117,8 @@ class SharedWork:
         for path in self.folder.glob('*.alive'):
             self.is_gone(path.stem)
 
-    def _others(self) -> bool:
+    def others(self) -> bool:
+        """Whether other processes take part, as far as is known."""
         return any(not self.is_gone(path.stem) for path in self.folder.glob('*.alive') if path != self._alive)
 
     def is_here(self, token: str) -> bool:
@@ -142,12 +144,11 @@ class SharedWork:
 
     def end(self) -> None:
         """Put the folder away, in one step, so that no other process sees half of it."""
-        away = self.folder.with_name(f'.{self.folder.name}-{self.token}')
-        try:
-            self.folder.rename(away)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(away, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            self.folder.rename(self.folder.with_name(f'.{self.folder.name}-{self.token}'))
+        # also those of processes that were killed here
+        for away in self.folder.parent.glob(f'.{self.folder.name}-*'):
+            shutil.rmtree(away, ignore_errors=True)
 
     def _claim(self, share: int | str, number: int) -> bool:
         try:
