@@ -22,7 +22,7 @@ _BASES = dict(
     tags_classifier=('configs/cam/classifier_toy.py', 'configs/cam/classifier_voc.py'),
     tags_labels=('configs/cam/labels_auto_toy.py', 'configs/cam/labels_auto_toy.py'),
     boxes_classifier=('configs/bap/classifier_toy.py', 'configs/bap/classifier_resnet50_voc.py'),
-    mixed_classifier=('configs/mixed/classifier_toy.py', ''),   # of the small network alone
+    mixed_classifier=('configs/mixed/classifier_toy.py', 'configs/mixed/classifier_voc.py'),
     tags_deeplab=('configs/cam/deeplabv2_toy.py', 'configs/cam/deeplabv2_voc.py'),
     boxes_deeplab=('configs/bap/deeplabv2_toy.py', 'configs/bap/deeplabv2_voc.py'),
     mixed_deeplab=('configs/cam/deeplabv2_toy.py', 'configs/cam/deeplabv2_voc.py'),
@@ -89,7 +89,7 @@ def _texts(out: Path, marker: Mapping[str, Any], find_config: Callable[[str], Pa
     kinds = ['tags', *(kind for kind in ('boxes', 'masks') if counts[f'train_{kind}'])]
     bases = {name: choices[not small] for name, choices in _BASES.items()}
     mixed = len(kinds) > 1 and any(0 < counts[f'train_{kind}'] < counts['train'] for kind in kinds[1:])
-    if mixed and small:
+    if mixed:
         kinds.append('mixed')
     values: dict[str, Any] = dict(
         num_classes=number, with_background=number + 1, side=side, low=round(.8 * side), high=round(1.2 * side),

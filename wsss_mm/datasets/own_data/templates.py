@@ -28,7 +28,7 @@ _LABELS = dict(
     tags="box_dir=None, tag_file='image_tags.json'",
     boxes="box_dir='Annotations', box_convention='exact'",
     mixed="box_dir='Annotations', tag_file='image_tags.json', box_convention='exact',\n"
-          "        mask_count=None, box_count=None, supervision_files=dict({files})")
+          "        mask_count=None, box_count=None, extra_ann_file=None,\n        supervision_files=dict({files})")
 _FROM = dict(tags='labels from image tags', boxes='labels from boxes', masks='masks',
              mixed='labels from tags, boxes and masks')
 _CRF = """dict(
@@ -71,8 +71,11 @@ def classifier(kind: str, small: bool, base: str, values: Mapping[str, Any]) -> 
         head = [f'head=dict(num_classes={v["num_classes"]})']
         if small:
             head = [f'data_preprocessor=dict(size=({v["crop"]}, {v["crop"]}))', 'backbone=dict(init_cfg=None)', *head]
+        elif kind == 'mixed':
+            head = [f'data_preprocessor=dict({_MEAN})', f'backbone={_RESNET50}',
+                    f'head=dict(num_classes={v["num_classes"]}, in_channels=2048)']
         if kind == 'mixed':
-            head.append(_objectives(v))
+            head.append(_objectives(small, v))
         model = 'model = dict(\n    ' + ',\n    '.join(head) + ')'
     listed = _list(kind, v)
     pipeline = '' if not small else f""",
@@ -190,7 +193,7 @@ def _what(kind: str) -> str:
                        mixed='One classifier from tags, boxes and masks, and labels of every image.')[kind]
 
 
-def _objectives(v: Mapping[str, Any]) -> str:
+def _objectives(small: bool, v: Mapping[str, Any]) -> str:
     if not v['has_masks']:
         return 'objectives=[]'
     return f"""objectives=[
@@ -198,8 +201,9 @@ def _objectives(v: Mapping[str, Any]) -> str:
         dict(
             type='wsss_mm.SegmentationBranch', loss_weight=1.,
             decode_head=dict(
-                type='wsss_mm.DeepLabV2Head', in_channels=96, in_index=-1, channels=64,
-                num_classes={v['with_background']}, rates=(1, 3, 6, 9), form='features', classifier='dot',
+                type='wsss_mm.DeepLabV2Head', in_channels={96 if small else 2048}, in_index=-1, channels=64,
+                num_classes={v['with_background']}, rates={(1, 3, 6, 9) if small else (6, 12, 18, 24)},
+                form='features', classifier='dot',
                 loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True)))]"""
 
 
