@@ -105,7 +105,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """References of the docstrings, as ``:class:`Name```, become the name alone."""
+    """References of the docstrings, as ``:class:`Name```, become the name alone; a line of ``::`` before code goes."""
+    html = html.replace('<p>::</p>', '')
     return re.sub(r':(?:class|func|meth|mod|data|attr):<code>~?([^<]+)</code>', r'<code>\1</code>', html)
 
 
