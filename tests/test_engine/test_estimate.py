@@ -421,22 +421,29 @@ def test_sizes():
 # ---- a whole chain
 
 def test_a_chain_is_estimated_and_nothing_is_left(toy_root, tmp_path, write_config, run_tool, monkeypatch):
+    """Boxes become labels, a segmentor learns them: the second sample reads what the first one made."""
     root = tmp_path / 'place'
     shutil.copytree(toy_root, root / 'data/toy_voc/boxes_world0')
-    write_config(root / 'tiny/classifier.py', 'bap/classifier_toy.py', """
-prerequisites = []
-model = dict(backbone=dict(channels=(8, 8, 8), init_cfg=None), head=dict(in_channels=8))
+    write_config(root / 'tiny/labels.py', 'box_baselines/box_fill_toy.py',
+                 "prerequisites = []\npseudo_labels = dict(num_workers=0)\n")
+    write_config(root / 'tiny/segmentor.py', 'bap/deeplabv2_boxfill_toy.py', """
+prerequisites = [dict(run='labels', config='tiny/labels.py')]
+model = dict(backbone=dict(channels=(8, 8, 8), init_cfg=None), decode_head=dict(in_channels=8, channels=8))
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
-pseudo_labels = dict(num_workers=0)""")
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+report = None""")
     before = sorted(str(p) for p in root.rglob('*'))
     (tmp_path / 'tmp').mkdir()
     monkeypatch.setenv('TMPDIR', str(tmp_path / 'tmp'))
-    said = run_tool(root, 'train', 'tiny/classifier.py', '--estimate', '--json', '--sample', '2', '--budget', '6')
-    (one,) = json.loads(said.stdout)['stages']
-    assert one['stage'] == 'train tiny/classifier.py' and one['state'] == 'not trained yet'
-    assert one['figures']['iterations'] == 350 and one['figures']['sampled'] >= 1
-    assert one['seconds'] == pytest.approx(one['figures']['start'] + 350 * one['figures']['iteration'], rel=.2)
-    assert one['disk'] > 1000 and one['notes'] == []
+    said = run_tool(root, 'train', 'tiny/segmentor.py', '--estimate', '--json', '--sample', '4', '--budget', '16')
+    labels, training = json.loads(said.stdout)['stages']
+    assert (labels['stage'], labels['state']) == ('labels tiny/labels.py', 'no labels yet')
+    assert labels['figures']['images'] == 16 and labels['notes'] == []   # twelve of train, four of val
+    # A PNG is one block, and so is nothing else; a line of the manifest each.
+    assert 16 * 4096 < labels['disk'] < 16 * 4600
+    assert training['figures']['iterations'] == 500 and training['figures']['sampled'] >= 1
+    assert training['figures']['validations'] == 1 and not training['at_least'] and training['disk'] > 1000
+    assert training['notes'] == [] or training['notes'][0].startswith('of ')   # a busy machine has time for few
     assert sorted(str(p) for p in root.rglob('*')) == before and not list((tmp_path / 'tmp').glob('wsss_mm-*'))
 
 

@@ -104,7 +104,7 @@ class ChainEstimate:
         for output in outputs:
             if not _is_toy(output, self.todo):
                 self.overlay.folder(output)
-        for row in self.report.report.rows if self.report else ():
+        for row in (self.report.report.get('rows') or ()) if self.report else ():
             for name in ('labels', 'maps'):   # a report keeps its scores beside them
                 if row.get(name):
                     self.overlay.open(Path(row[name]).parent)
@@ -197,8 +197,7 @@ class ChainEstimate:
 
     def _of_training(self, stage: Stage, found: Estimate, seconds: float) -> None:
         cfg = self.configs[stage]
-        parts = dict(train=cfg.train_dataloader.to_dict(), val=(cfg.get('val_dataloader') or Config()).to_dict()
-                     if cfg.get('val_dataloader') else {})
+        parts = {name: cfg.to_dict().get(f'{name}_dataloader') or {} for name in ('train', 'val')}
         needed = self._missing_input(parts['train'], stage)
         if stand_in_labels(self.overlay, parts['train'], ids_of):
             found.notes.append('drawn label maps stand in for those that are not there')
@@ -263,12 +262,13 @@ class ChainEstimate:
             line += ['--counts', *(f'{k}={v}' for k, v in drawn.items())]
             scale = sum(counts.values()) / sum(drawn.values())
         else:
-            lists = list(Path(root).glob('ImageSets/Segmentation/*.txt'))
-            known = [self._lists_of(data['root'], p.name) for p in lists]
-            scale = sum(known) / max(1, sum(len(ids_of(p)) for p in lists))
+            paths = list(Path(root).glob('ImageSets/Segmentation/*.txt'))
+            known = [self._lists_of(data['root'], p.name) for p in paths]
+            scale = sum(known) / max(1, sum(len(ids_of(p)) for p in paths))
         sample_tool(found, line, self.overlay, seconds, scale)
         folder = root / 'annotations' if data['kind'] == 'instances' else root
-        found.disk = int(scale * _size(folder))
+        lists = _size(folder / 'ImageSets')   # many small files, whose number does not grow
+        found.disk = int(scale * (_size(folder) - lists) + lists)
 
     def _lists_of(self, root: str, name: str) -> int:
         path = f'{root}/ImageSets/Segmentation/{name}'

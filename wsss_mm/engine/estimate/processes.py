@@ -44,9 +44,11 @@ def run_capped(command: Sequence[str], cwd: Path, log: Path, seconds: float,
     """
     start, memory = time.monotonic(), 0
     code: int | None = None
+    modules = os.environ.get('PYTHONPATH', '').split(os.pathsep)   # of the user's working directory, not of cwd
+    settings = dict(os.environ, PYTHONPATH=os.pathsep.join(os.path.abspath(m) for m in modules if m), **(env or {}))
     with open(log, 'wb') as stream:
-        process = subprocess.Popen(command, cwd=cwd, stdout=stream, stderr=subprocess.STDOUT,
-                                   env={**os.environ, **(env or {})}, start_new_session=True)
+        process = subprocess.Popen(command, cwd=cwd, stdout=stream, stderr=subprocess.STDOUT, env=settings,
+                                   start_new_session=True)
         try:
             while (code := process.poll()) is None and time.monotonic() - start < seconds:
                 memory = max(memory, _memory_of_session(process.pid))
