@@ -225,6 +225,9 @@ def test_data_of_a_config(own):
     # the mask of the pen lies in the default folder
     assert report.splits['train'].of_class.tolist() == [0, 1, 1] and report.splits['val'].objects.tolist() == [0, 1, 1]
     assert dict(report.splits['val'].labels) == dict(boxes=1, masks=1)
+    own.list('val', 'all', 'scored')
+    problem, = config_layout(Config.fromstring(CONFIG.format(root=str(own.root)), '.py')).problems
+    assert problem == ('leak', 'train.txt holds 1 images of val, as all', None)
     with pytest.raises(ConfigError, match='no data set of this package'):
         config_layout(Config(dict(train_dataloader=dict(dataset=dict(type='mmseg.ADE20KDataset')))))
 
@@ -239,7 +242,7 @@ def test_boxes_of_a_coco_file(own):
         type='wsss_mm.CocoBoxDataset', data_root=str(own.root), ann_file='boxes.json',
         data_prefix=dict(img_path='JPEGImages')))))
     report = check_data(config_layout(cfg))
-    assert report.splits['train_labels'].objects.tolist() == [0, 4]
+    assert report.splits['labelled'].objects.tolist() == [0, 4]
     assert {kind: [p.text for p in found] for kind, found in report.problems.items()} == {
         'clipped': ['all: cup at 70, 5, 30 x 10 pixels lies partly outside 80 x 60 pixels'],
         'tiny box': ['boxed: cup at 5, 5, 2 x 2 pixels, and 1 more like it'],

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, init_default_scope
 
 from wsss_mm.datasets.check.image import ImageJob
-from wsss_mm.datasets.check.layouts import Layout, corners
+from wsss_mm.datasets.check.layouts import Layout, corners, leaks
 from wsss_mm.datasets.check.problems import Problem
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.datasets.voc import WeakSegDataset
@@ -19,7 +19,7 @@ from wsss_mm.registry import DATASETS
 
 # The section of a config, and the name that its list gets.
 _SECTIONS = (('train_dataloader', 'train'), ('val_dataloader', 'val'), ('test_dataloader', 'test'),
-             ('pseudo_labels', 'train_labels'))
+             ('pseudo_labels', 'labelled'))
 # Labels and pipelines that a run makes; the check is of what it begins with.
 _LATER = dict(pipeline=[], test_mode=True, label_dirs=None, mask_ann_file=None, filter_cfg=None)
 
@@ -60,8 +60,9 @@ def config_layout(cfg: Config) -> Layout:
                           fix='name a config that trains or labels, or the folder with --root')
     if splits.get('test') == splits.get('val'):
         splits.pop('test', None)
-    if splits.get('train_labels') == splits.get('train'):
-        splits.pop('train_labels', None)
+    if splits.get('labelled') == splits.get('train'):
+        splits.pop('labelled', None)
+    problems += leaks(splits)
 
     def job(image_id: str) -> ImageJob:
         dataset, i = infos[image_id]

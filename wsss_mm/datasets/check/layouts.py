@@ -73,6 +73,17 @@ def is_scored(split: str) -> bool:
     return split.startswith(('val', 'test'))
 
 
+def leaks(splits: Mapping[str, list[str]]) -> list[Problem]:
+    """Images that are both learned from and scored, by their ids."""
+    found = []
+    for name in filter(is_training, splits):
+        for other in filter(is_scored, splits):
+            if leaked := sorted(set(splits[name]) & set(splits[other])):
+                found.append(Problem('leak', f'{name}.txt holds {len(leaked)} images of {other}, as '
+                                     + ', '.join(leaked[:_SHOWN])))
+    return found
+
+
 def layouts_of(root: str | Path, year: str | None = None) -> list[Layout]:
     """The data sets of a folder, by its markers: one's own, toy VOC, COCO 2014 and 2017, or PASCAL VOC 2012.
 
@@ -266,9 +277,5 @@ def _read_splits(root: Path, expected: Mapping[str, int], problems: list[Problem
             problems.append(Problem('lists', f'{path}: holds {len(splits[name])} ids, expected {count}'))
     if splits and not any(splits.values()):
         problems.append(Problem('lists', f'{root / _LISTS}: all lists are empty'))
-    for name in filter(is_training, splits):
-        for other in filter(is_scored, splits):
-            if leaked := sorted(set(splits[name]) & set(splits[other])):
-                problems.append(Problem('leak', f'{name}.txt holds {len(leaked)} images of {other}, as '
-                                        + ', '.join(leaked[:_SHOWN])))
+    problems += leaks(splits)
     return splits
