@@ -76,7 +76,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
             expected='tensors, numbers, strings and mmengine\'s own training history only',
             fix='re-save its weights with torch.save(model.state_dict(), path) on a machine you can afford to '
                 'lose') from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:   # what a broken file makes torch and zipfile raise has no end
         raise CheckpointError(f'not readable as a checkpoint ({type(error).__name__}: {error})', file=path,
                               expected='a whole file written by torch.save',
                               fix='copy or train it again; the file may be cut short') from None

@@ -68,7 +68,7 @@ def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
         by_image.setdefault(item['image_id'], []).append(item)
     try:
         stream_lists(path, dict(
-            images=lambda image: images.append({k: image[k] for k in _IMAGE_FIELDS}), annotations=take,
+            images=lambda image: images.append(_image(image)), annotations=take,
             categories=lambda c: named.append((int(c['id']), str(c['name'])))), _short)
         categories = dict(sorted(named))
         known = {image['id'] for image in images}
@@ -82,13 +82,22 @@ def read_coco_boxes(path: str | Path, made_by: str | None = None) -> CocoFile:
     except FileNotFoundError:
         raise DataError('no such COCO file', file=path,
                         expected='JSON with images, annotations and categories', fix=made_by) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f'not readable as a COCO file ({type(error).__name__}: {error})', file=path,
                         expected='JSON with images (id, file_name, height, width), annotations (id, image_id, '
                                  'category_id, bbox) and categories (id, name)') from None
     if len(known) != len(images):
         raise DataError('an image id is there twice', file=path, expected='ids that differ')
     return CocoFile(images, {image['id']: by_image.get(image['id'], []) for image in images}, categories)
+
+
+def _image(image: dict[str, Any]) -> dict[str, Any]:
+    found = {k: image[k] for k in _IMAGE_FIELDS}
+    sides = found['height'], found['width']
+    if not isinstance(found['file_name'], str) or not all(isinstance(n, (int, float)) and 1 <= n < 2**31
+                                                          for n in sides):
+        raise ValueError(f'the image {json.dumps(found)[:120]}')
+    return found
 
 
 def _short(node: dict[str, Any]) -> Any:
@@ -227,7 +236,7 @@ class CocoBoxDataset(WeakSegDataset):
         box = item.get('bbox')
         try:
             values = [float(v) for v in box]  # type: ignore[union-attr]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             values = []
         if len(values) != 4 or not all(map(math.isfinite, values)):
             raise self._wrong(item, 'is no box', 'x, y, width, height in pixels', None)

@@ -69,7 +69,7 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
     present: dict[int, set[int]] = {}
     try:
         stream_lists(path, dict(
-            categories=lambda c: names.update({c['id']: c['name']}),
+            categories=lambda c: names.update({c['id']: str(c['name'])}),
             images=lambda image: stems.update({image['id']: Path(image['file_name']).stem}),
             annotations=lambda pair: present.setdefault(pair[0], set()).add(pair[1])), _short)
         if strange := present.keys() - stems.keys():
@@ -83,6 +83,9 @@ def read_instances(path: str | Path) -> dict[str, list[str]]:
         other = sorted(f'{i} {n}' for i, n in set(names.items()) ^ set(CATEGORIES.items()))
         raise DataError(f'other categories than COCO\'s 80: {", ".join(other[:_SHOWN])} …', file=path,
                         expected=f'the ids and names of COCO {year}')
+    if unknown := [c for found in present.values() for c in found if c not in CATEGORIES]:
+        raise DataError(f'an annotation of the category {unknown[0]!r}', file=path, expected="COCO's 80 categories",
+                        fix=fix)
     tags = {stem: [CATEGORIES[c] for c in sorted(present.get(number, ()))] for number, stem in stems.items()}
     return dict(sorted(tags.items()))
 

@@ -77,7 +77,8 @@ def read_truth(path: str | Path) -> dict[str, Any]:
     for a in found['annotations']:
         a.setdefault('iscrowd', 0)
         require(a, ('image_id', 'category_id', 'bbox'), path)
-        if a['image_id'] not in images or a['category_id'] not in categories:
+        named = all(isinstance(a[k], (int, str)) for k in ('image_id', 'category_id'))
+        if not named or a['image_id'] not in images or a['category_id'] not in categories:
             raise DataError(f'annotation {a["id"]} is of image {a["image_id"]} and category {a["category_id"]}, which '
                             'are not both listed', file=path, expected='ids of images and categories of the file')
     if not found['annotations']:
@@ -94,6 +95,8 @@ def index(entries: Sequence[Mapping[str, Any]], path: str | Path, what: str) -> 
     found: dict[Any, Mapping[str, Any]] = {}
     for entry in entries:
         require(entry, ('id', ), path)
+        if not isinstance(entry['id'], (int, str)):
+            raise DataError(f'{what} id {str(entry["id"])[:40]!r}', file=path, expected='a number')
         if entry['id'] in found:
             raise DataError(f'{what} id {entry["id"]} is there twice', file=path, expected='ids that are there once')
         found[entry['id']] = entry
