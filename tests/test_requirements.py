@@ -7,7 +7,7 @@ from mmengine.registry import DefaultScope
 
 from wsss_mm.errors import WSSSError
 from wsss_mm.registry import enter_scope
-from wsss_mm.requirements import check_requirements, installed_lineages
+from wsss_mm.requirements import check_requirements, has_ops, installed_lineages
 
 LINEAGE, INSTALLED = next(iter(installed_lineages().items()))   # the one that the tests run on
 WANTED = dict(openmmlab=('mmsegmentation==1.2.2', 'mmcv==2.1.0', 'make env'),
@@ -56,6 +56,22 @@ def test_mmcv_is_built_without_isolation(without):
     lines = [line.strip() for line in caught.value.fix.splitlines()]
     assert lines[0] == 'pip install "setuptools<81" wheel ninja'
     assert lines[1].startswith(f'MMCV_WITH_OPS=1 pip install --no-build-isolation {WANTED[1]}')
+
+
+def test_mmcv_without_ops(tmp_path, monkeypatch):
+    """MMSegmentation 1.2.2 imports them, its fork does not."""
+    assert has_ops()
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv/__init__.py').touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mmcv', raising=False)
+    assert not has_ops()
+    if LINEAGE == 'onedl':
+        check_requirements()
+        return
+    with pytest.raises(WSSSError, match='mmcv is installed without its compiled ops') as caught:
+        check_requirements()
+    assert f'MMCV_WITH_OPS=1 pip install --no-build-isolation {WANTED[1]}' in caught.value.fix
 
 
 def test_unknown_module_is_named_as_it_is():

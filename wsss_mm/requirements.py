@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from wsss_mm.errors import WSSSError
 
@@ -41,15 +42,19 @@ def check_requirements(modules: Sequence[str] = _NEEDED) -> None:
             fix='pip uninstall -y ' + ' '.join(n for of in found.values() for n in of) + '\n    then pip install '
                 'those of one lineage, all anew (make env or make env-onedl in the repository)')
     missing = [m for m in modules if not _is_there(m)]
-    if not missing:
-        return
     lineage = next(iter(found), 'openmmlab')
     names = _LINEAGES[lineage] | _OTHERS
+    if not missing and 'mmcv' in modules and lineage == 'openmmlab' and not has_ops():
+        raise WSSSError(
+            'mmcv is installed without its compiled ops',
+            expected='mmcv with its ops: MMSegmentation 1.2.2 imports them (its fork, onedl-mmsegmentation, does not)',
+            fix=f'pip uninstall -y mmcv mmcv-lite\n    pip install "setuptools<81" wheel ninja\n    {_build(lineage)}')
+    if not missing:
+        return
     others = [names.get(m, m) for m in missing if m != 'mmcv']
     commands = [f'pip install {" ".join(others)}'] if others else []
     if 'mmcv' in missing:   # apart from the others: its build needs torch and setuptools in the environment
-        build = f'MMCV_WITH_OPS=1 pip install --no-build-isolation {names["mmcv"]}'
-        commands += ['pip install "setuptools<81" wheel ninja', f'{build}   (compiles for about 13 minutes)']
+        commands += ['pip install "setuptools<81" wheel ninja', _build(lineage)]
     raise WSSSError(f'not installed: {", ".join(missing)}', expected='MMSegmentation 1.2 with its dependencies, or the '
                     'onedl- forks of all of them',
                     fix='\n    '.join([*commands, f'or, in the repository: {_MAKE[lineage]}']))
@@ -66,10 +71,21 @@ def has_mmdet() -> bool:
     return _is_there('mmdet') and _is_there('mmcv._ext')
 
 
+def has_ops() -> bool:
+    """Whether mmcv has compiled ops, by its files: nothing is imported."""
+    spec = find_spec('mmcv') if _is_there('mmcv') else None
+    return any(any(Path(folder).glob('_ext*')) for folder in (spec and spec.submodule_search_locations) or ())
+
+
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that decide a result, of either OpenMMLab lineage, as far as they are installed."""
     return _versions(('wsss_mm', 'torch', 'numpy', 'opencv-python', 'scipy', 'scikit-image', 'higra', 'pydensecrf',
                       'pycocotools', *_DISTRIBUTIONS['openmmlab'], *_DISTRIBUTIONS['onedl']))
+
+
+def _build(lineage: str) -> str:
+    return (f'MMCV_WITH_OPS=1 pip install --no-build-isolation {_LINEAGES[lineage]["mmcv"]}   '
+            '(compiles for about 13 minutes)')
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
