@@ -84,11 +84,14 @@ class LabelWorkers:
 
     def _submit(self, running: dict[Future, tuple], job: tuple) -> Iterator[tuple]:
         try:
-            assert self._pool is not None
-            running[self._pool.submit(_label, *job)] = job
+            running[self._send(job)] = job
         except BrokenProcessPool:   # before this image; those under way come first
             yield from self._one_by_one(running)
-            running[self._pool.submit(_label, *job)] = job
+            running[self._send(job)] = job
+
+    def _send(self, job: tuple) -> Future:
+        assert self._pool is not None
+        return self._pool.submit(_label, *job)
 
     def _finished(self, running: dict[Future, tuple], timeout: float | None = None) -> Iterator[tuple]:
         for future in wait(running, timeout=timeout, return_when=FIRST_COMPLETED).done:
@@ -112,8 +115,7 @@ class LabelWorkers:
                 yield done[job[0]]
                 continue
             try:
-                assert self._pool is not None
-                result = self._pool.submit(_label, *job).result()
+                result = self._send(job).result()
                 self._deaths = 0
             except BrokenProcessPool:
                 self._deaths += 1
