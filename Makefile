@@ -1,6 +1,8 @@
 # make demo   build the environment, draw toy VOC, run the whole chain on boxes, write the report
 # make test   build what is missing and run the tests
 # make benchmark   every method on the toy, three worlds (resumable; many hours on one core)
+# make soak   labelling runs killed, starved of disk and damaged until they are complete (half an hour on one core)
+# make fuzz   an hour of damaged files for every reader
 # make docs   the documentation as a site, in site/
 #
 # WHEELHOUSE=folder   take ready-made wheels (mmcv, pydensecrf) from there instead of compiling them
@@ -21,7 +23,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
 STAMP := $(VENV)/.done
 
-.PHONY: env env-onedl test test-onedl lint demo docs clean
+.PHONY: env env-onedl test test-onedl lint demo docs clean soak fuzz
 env: $(STAMP)-package
 
 # Each step leaves a stamp, so an interrupted set-up goes on with the step it was in.
@@ -83,6 +85,13 @@ docs: .venv-docs/.done
 
 benchmark: env
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/all_methods.py
+
+# Each start of the tool is a real one, with its imports; one thread per process.
+soak: env
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
+fuzz: env
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz_readers.py --minutes 60 --report benchmarks/results/fuzz_readers.md
 
 clean:
 	rm -rf work_dirs data build *.egg-info
