@@ -94,8 +94,8 @@ class MixedHead(BAPHead):
             features = full_precision(features)
             regions, target = class_regions(features, labels, self.num_classes)
             # cells that are background to the last pixel
-            beside = F.adaptive_avg_pool2d((labels != 0).to(features.dtype)[:, None], features.shape[2:])[:, 0]
-            queries, valid = bap.background_queries(features, beside == 0, self.grid_size)
+            others = cell_shares(labels != 0, features)
+            queries, valid = bap.background_queries(features, others == 0, self.grid_size)
             if self.background_queries:
                 regions = torch.cat([regions, queries[valid]])
                 target = torch.cat([target, target.new_zeros(len(regions) - len(target))])
@@ -125,8 +125,20 @@ def class_regions(features: Tensor, labels: Tensor, num_classes: int) -> tuple[T
     if len(ids) and ids.max() > num_classes:
         raise DataError(f'a mask of class {int(ids.max())}, the head has {num_classes}',
                         fix=f'set num_classes={int(ids.max())}, or use another data set')
-    # the share of the class's pixels in each cell, computed as 'area' resizing does; of present classes alone
-    own = (labels[image] == ids[:, None, None]).to(features.dtype)
-    share = F.adaptive_avg_pool2d(own[:, None], features.shape[2:]).flatten(1)
+    share = cell_shares(labels[image] == ids[:, None, None], features).flatten(1)
     share = share / share.sum(1, keepdim=True)
     return torch.bmm(share[:, None], features[image].flatten(2).transpose(1, 2))[:, 0], ids
+
+
+def cell_shares(chosen: Tensor, features: Tensor) -> Tensor:
+    """Share of chosen pixels in each cell of a map, as 'area' resizing has it.
+
+    Args:
+        chosen: ``(R, H, W)`` bool.
+        features: The map ``(N, D, h, w)``, for its size and type.
+
+    Returns:
+        ``(R, h, w)``.
+    """
+    height, width = features.shape[2:]
+    return F.adaptive_avg_pool2d(chosen.to(features.dtype)[:, None], (height, width))[:, 0]
