@@ -69,8 +69,8 @@ class ChainEstimate:
         self.missing = {dict(s.data)['root']: dict(s.data)['kind'] for s in self.todo
                         if s.run == 'data' and dict(s.data)['kind'] in PUBLIC_COUNTS}
         labelling = [self.configs[s].pseudo_labels for s in self.todo if s.run == 'labels']
-        # The queue of a labelling run takes so many more before its pace shows.
-        self.images = sample + max((2 * p.get('num_workers', 2) + 2 for p in labelling), default=0)
+        # The queue of a labelling run takes so many more before its pace shows, and as many at its end.
+        self.images = sample + 2 * max((2 * p.get('num_workers', 2) + 2 for p in labelling), default=0)
         self.failed: dict[str, str] = {}   # folders that a sample should have filled, and its stage
 
     def run(self) -> list[Estimate]:

@@ -191,21 +191,24 @@ def sample_labelling(found: Estimate, command: Sequence[str], cfg: Config, overl
     times.sort()
     # What the queue holds is made beside nothing else, and while workers still start: it does not show the pace.
     skipped = min(2 * workers + 2, max(1, len(times) - 1 - _FEWEST)) if workers else 1
+    # The last of the queue are made beside no network.
+    last = len(times) - (min(2 * workers + 2, max(0, len(times) - skipped - _FEWEST)) if workers else 0)
+    times, end = times[:last], times[-1]
     if len(times) - skipped >= 2:
         each = (times[-1] - times[skipped - 1]) / (len(times) - skipped)
         found.figures['median'] = statistics.median(b - a for a, b in zip(times[skipped - 1:], times[skipped:],
                                                                           strict=False))
     else:
-        each = (times[-1] - start) / len(times)
-        found.notes.append(f'of {len(times)} images, with the start')
+        each = (end - start) / len(records)
+        found.notes.append(f'of {len(records)} images, with the start')
     found.figures.update(image=each, sampled=max(1, len(times) - skipped), start=times[0] - start)
     found.seconds = times[0] - start + each * left
     whole = sum(_blocks(p.stat().st_size) for p in out_dir.glob('*') if p.is_file()
                 and p.name not in ('run.json', 'manifest.jsonl', 'failures.json'))
     found.disk = int((sum(sizes) + whole) / len(records) * left)
     found.figures['bytes'] = found.disk / left if left else 0.
-    if len(times) < chosen:
-        found.notes.append(f'{len(times)} of {chosen} images in its time')
+    if len(records) < chosen:
+        found.notes.append(f'{len(records)} of {chosen} images in its time')
     return set(records)
 
 
