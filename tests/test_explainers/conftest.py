@@ -7,7 +7,12 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 
-DETECTORS = pytest.importorskip('mmdet.registry').MODELS
+from wsss_mm.requirements import has_mmdet
+
+if has_mmdet():
+    from mmdet.registry import MODELS as DETECTORS
+else:
+    collect_ignore_glob = ['test_*.py']   # a conftest that skips ends the whole session
 STRIDES = [4, 8, 16, 32]
 
 
