@@ -204,7 +204,7 @@ def test_changed_maps_are_refused(map_run, saved_run, tmp_path):
     source = Config.fromfile(map_run).pseudo_labels.out_dir
     shutil.copytree(source, tmp_path / 'source')
     maps, record = tmp_path / 'source/maps', tmp_path / 'source/run.json'
-    saved_run(map_dir=maps, threshold=.3)
+    saved_run(map_dir=maps, threshold=.3).run()
     record.write_text(json.dumps(dict(json.loads(record.read_text()), hash='other')))
     with pytest.raises(ConfigError, match='changed: maps'):
         saved_run(map_dir=maps, threshold=.3)
