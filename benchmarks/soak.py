@@ -37,12 +37,17 @@ COLUMNS = ('scenario', 'interruptions', 'starts', 'complete runs', 'labels', 'le
 class Found:
     """What a scenario counts, and what was wrong."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, minutes: float = float('inf')) -> None:
         self.bench, self.began = bench, bench.starts
+        self.end = time.monotonic() + 60 * minutes
         self.interruptions, self.complete = 0, 0
         self.problems: list[str] = []
         self.left: list[str] = []
         self.note = ''
+
+    def wants(self, kills: int) -> bool:
+        """Whether there is something left to interrupt, and time for it."""
+        return self.interruptions < max(kills, 1) and time.monotonic() < self.end
 
     def check(self, out: Path, config: Path | None = None, verify: bool = False) -> None:
         """Compare a complete run."""
@@ -71,7 +76,7 @@ class Found:
 def killed(bench: Bench, found: Found, kills: int, rng: random.Random) -> None:
     """SIGKILL to all processes of the run, or to the main one alone, whose workers have to end by themselves."""
     out, alone = bench.fresh('killed'), 0
-    while found.interruptions < kills:
+    while found.wants(kills):
         run = bench.start(out)
         if not run.until_random(rng):
             if code := run.end():
@@ -135,7 +140,7 @@ def worker_killed(bench: Bench, found: Found, kills: int, rng: random.Random) ->
     """SIGKILL to a worker; the run goes on by itself, or lists the image and ends with 1."""
     out = bench.fresh('worker')
     listed = 0
-    while found.interruptions < max(kills // 5, 1):
+    while found.wants(kills // 5):
         run = bench.start(out)
         while run.until(lambda run=run: bool(run.workers())):
             moment = time.monotonic() + rng.uniform(0, 2)
@@ -147,7 +152,7 @@ def worker_killed(bench: Bench, found: Found, kills: int, rng: random.Random) ->
                 except ProcessLookupError:
                     continue
                 found.interruptions += 1
-            if found.interruptions >= max(kills // 5, 1):
+            if not found.wants(kills // 5):
                 break
         code = run.end()
         if code == 0:
@@ -189,9 +194,8 @@ def bad_images(bench: Bench, found: Found, kills: int, rng: random.Random) -> No
 def two_processes(bench: Bench, found: Found, kills: int, rng: random.Random) -> None:
     """Two processes share the run; one of them is killed, and started again."""
     out = bench.fresh('two')
-    wanted = max(kills // 5, 1)
     runs: list[Run] = []
-    while found.interruptions < wanted:
+    while found.wants(kills // 5):
         runs = [run for run in runs if run.running()] + [bench.start(out) for run in range(2 - len(runs))]
         victim = rng.choice(runs)
         if victim.until_random(rng):
@@ -300,6 +304,8 @@ def main() -> int:
     parser.add_argument('--kills', type=int, default=100, help='of the first scenario; others take a part of them')
     parser.add_argument('--images', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--minutes', type=float, default=float('inf'), help='kill no more after so many of a scenario '
+                        '(default: no limit); the table says how often it came to that')
     parser.add_argument('--only', nargs='+', metavar='SCENARIO', choices=SCENARIOS, help='some scenarios; the others\' '
                         'rows stay: ' + ', '.join(SCENARIOS))
     parser.add_argument('--folder', type=Path, default=ROOT / 'work_dirs/soak', help='for all runs')
@@ -308,11 +314,12 @@ def main() -> int:
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / f'results_{arguments.kills}_{arguments.images}_{arguments.seed}.json'
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))   # so that nothing is left running
     bench = Bench(folder, arguments.images)
     print(f'unbroken run: {bench.make_unbroken():.0f} s', flush=True)
     try:
         for name in arguments.only or SCENARIOS:
-            found, began, used = Found(bench), time.monotonic(), _processor()
+            found, began, used = Found(bench, arguments.minutes), time.monotonic(), _processor()
             # a seed of its own for each, so that scenarios can be run alone
             SCENARIOS[name](bench, found, arguments.kills, random.Random(f'{arguments.seed} {name}'))
             results = files.read_json(store) or {}   # another process may be at other scenarios
