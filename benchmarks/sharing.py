@@ -45,14 +45,16 @@ def label(root: Path, claims: bool) -> float:
     return seconds
 
 
-def claim(root: Path, processes: int) -> float:
-    """Seconds per claim, of threads that do nothing else."""
+def claim(root: Path, processes: int) -> tuple[float, float]:
+    """Seconds per claim, of threads that do nothing else: by the clock, and of processor time."""
     works = [SharedWork(root).__enter__() for _ in range(processes)]
+    before = time.process_time()
     seconds = run_all([lambda work=work: [0 for _ in work.claimed(CLAIMS, lambda share: True)] for work in works])
+    processor = time.process_time() - before
     works[0].end()
     for work in works:
         work.__exit__()
-    return seconds / CLAIMS
+    return seconds / CLAIMS, processor / CLAIMS
 
 
 def check(root: Path) -> float:
@@ -98,8 +100,9 @@ def main() -> None:
         print(f'| two label maps and the record, written and synced | {1e3 * without:.2f} |')
         print(f'| the same, each image claimed | {1e3 * shared:.2f} (median ratio {ratio:.2f}) |')
         for processes in (1, 4):
-            seconds = claim(root / str(processes), processes)
-            print(f'| a claim alone, {processes} at once, {CLAIMS} claims | {1e3 * seconds:.3f} |')
+            seconds, processor = claim(root / str(processes), processes)
+            print(f'| a claim alone, {processes} at once, {CLAIMS} claims | {1e3 * seconds:.3f} '
+                  f'({1e3 * processor:.3f} of processor time) |')
         print(f'| two label maps found whole on a resume | {1e3 * check(root / "whole"):.3f} |')
         print(f'\n{ITEMS} images of {SECONDS} s, {PROCESSES} processes, one of them {SLOWER} times slower:\n')
         ideal = ITEMS * SECONDS / (PROCESSES - 1 + 1 / SLOWER)
