@@ -264,6 +264,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         readers = all_readers(Path(scratch) / 'beside')
         names = arguments.only or list(readers)
+        for name in names:   # what it imports when first used is imported here, once for all rounds
+            Trial(readers[name], Path(scratch) / 'tried')
         totals: dict[str, Counter[str]] = {name: Counter() for name in names}
         known: dict[str, set[str]] = {name: set() for name in names}
         draws = random.Random(arguments.seed)
