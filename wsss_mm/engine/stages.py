@@ -216,7 +216,7 @@ def product_of(stage: Stage) -> str | None:
     if stage.run == 'trace':
         record = files.read_json(f'{dict(stage.data)["out"]}.json')
         return digest(record) if record else None
-    record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
+    record = files.read_run(cfg.pseudo_labels.out_dir)
     return digest(record) if record and record.get('complete') else None
 
 
@@ -266,7 +266,7 @@ def why_incomplete(stage: Stage) -> str | None:
             raise ConfigError('named as the maker of labels, but has no pseudo_labels section', file=stage.config,
                               expected='pseudo_labels = dict(out_dir=…, dataset=…, generator=…)',
                               fix="name the config that makes the labels in dict(run='labels', config=…)")
-        record = files.read_json(Path(cfg.pseudo_labels.out_dir) / 'run.json')
+        record = files.read_run(cfg.pseudo_labels.out_dir)
         if record is None:
             return 'no labels yet'
         if not record.get('complete'):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from wsss_mm.datasets.coco_boxes import read_coco_boxes
 from wsss_mm.errors import ConfigError, DataError
-from wsss_mm.files import read_json
+from wsss_mm.files import read_json, read_run
 from wsss_mm.pseudo_labels.run import image_size
 from wsss_mm.pseudo_labels.run_folder import read_manifest
 from wsss_mm.registry import DATASETS, enter_scope
@@ -32,15 +32,15 @@ def verify_run(cfg: Config) -> tuple[int, list[str]]:
 
     Raises:
         ConfigError: no ``pseudo_labels``.
-        DataError: the data set cannot be read.
+        DataError: the data set cannot be read, or ``run.json`` is damaged.
     """
     if not cfg.get('pseudo_labels'):
         raise ConfigError('no pseudo_labels section', file=cfg.filename, expected='a config that makes labels')
     enter_scope(cfg)
     root = Path(cfg.pseudo_labels.out_dir)
-    run = read_json(root / 'run.json')
+    run = read_run(root)
     if run is None:
-        return 0, [f'{root / "run.json"}: missing or cut short; no run has begun here']
+        return 0, [f'{root / "run.json"}: missing; no run has begun here']
     if not run.get('complete'):
         return 0, [f'{root}: the run is not complete; the same command without --verify goes on with it']
     dataset = DATASETS.build(cfg.pseudo_labels.dataset)
