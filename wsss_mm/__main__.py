@@ -1,6 +1,6 @@
-"""The tools, wherever the package was installed: ``python -m wsss_mm train CONFIG`` is ``python tools/train.py CONFIG``.
+"""The tools, wherever the package was installed.
 
-A wheel has no ``tools`` folder that a user could name; there they lie below ``wsss_mm/.mim``.
+``python -m wsss_mm train CONFIG`` is ``python tools/train.py CONFIG``. A wheel has no ``tools`` folder that a user could name; there they lie below ``wsss_mm/.mim``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main() -> None:
     given = sys.argv[1] if len(sys.argv) > 1 else '--help'
     if given not in names:
         asked = given in ('-h', '--help')
-        print(('' if asked else f'error: no tool {given!r}\n') + 'usage: python -m wsss_mm TOOL …   (TOOL --help says more)'
-              + f'\ntools: {", ".join(names)}', file=sys.stdout if asked else sys.stderr)
+        print(('' if asked else f'error: no tool {given!r}\n') + 'usage: python -m wsss_mm TOOL …   (TOOL --help says '
+              f'more)\ntools: {", ".join(names)}', file=sys.stdout if asked else sys.stderr)
         sys.exit(0 if asked else 2)
     tool = folder / f'{given}.py'
     sys.path.insert(0, str(folder))   # as Python does for a script: the tools share _common.py
