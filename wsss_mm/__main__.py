@@ -1,6 +1,7 @@
 """The tools, wherever the package was installed.
 
-``python -m wsss_mm train CONFIG`` is ``python tools/train.py CONFIG``. A wheel has no ``tools`` folder that a user could name; there they lie below ``wsss_mm/.mim``.
+``python -m wsss_mm train CONFIG`` is ``python tools/train.py CONFIG``. A wheel has no ``tools`` folder that a user
+could name; there they lie below ``wsss_mm/.mim``.
 """
 
 from __future__ import annotations
