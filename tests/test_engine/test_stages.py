@@ -111,7 +111,7 @@ pseudo_labels = dict(
     maps = Path('run/run.json')
     maps.write_text(json.dumps(dict(complete=True, hash='first')))
     Path('work/labels/run.json').write_text(json.dumps(dict(
-        complete=True, settings=dict(stages.settings_of(cfg, ['pseudo_labels']), maps='first'))))
+        complete=True, hash='labels', settings=dict(stages.settings_of(cfg, ['pseudo_labels']), maps='first'))))
     assert stages.why_incomplete(stage) is None
     for other in (dict(complete=True, hash='second'), dict(complete=False, hash='first')):
         maps.write_text(json.dumps(other))
