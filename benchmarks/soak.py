@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
-from _soak_runs import Bench, Run  # noqa: E402
+from _soak_runs import Bench, Run, labels  # noqa: E402
 
 from wsss_mm import files  # noqa: E402
 
@@ -137,14 +137,16 @@ def _fill(filler: Path, place: Path, room: int) -> None:
 
 
 def worker_killed(bench: Bench, found: Found, kills: int, rng: random.Random) -> None:
-    """SIGKILL to a worker; the run goes on by itself, or lists the image and ends with 1."""
+    """SIGKILL to a worker, again and again; the run goes on by itself, or lists the image and ends with 1."""
     out = bench.fresh('worker')
     listed = 0
     while found.wants(kills // 5):
         run = bench.start(out)
-        while run.until(lambda run=run: bool(run.workers())):
-            moment = time.monotonic() + rng.uniform(0, 2)
-            if not run.until(lambda moment=moment: time.monotonic() >= moment):
+        while True:   # now and then while they start, else after some more images
+            count = labels(out) + (rng.randrange(25) if rng.random() < .8 else 0)
+            moment = time.monotonic() + rng.uniform(0, 1)
+            if not run.until(lambda run=run, count=count, moment=moment: labels(run.out) >= count
+                             and time.monotonic() >= moment and bool(run.workers())):
                 break
             if workers := run.workers():
                 try:
@@ -249,11 +251,11 @@ def torn_files(bench: Bench, found: Found, kills: int, rng: random.Random) -> No
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
 
-    labels = sorted((out / 'labels').iterdir())
+    pictures = sorted((out / 'labels').iterdir())
     damages: list[Callable[[], Any]] = [
         lambda: cut(out / 'manifest.jsonl'), lambda: flip(out / 'manifest.jsonl', 20),
-        lambda: [flip(path) for path in rng.sample(labels, 10)],
-        lambda: [*map(cut, rng.sample(labels, 5)), *(path.unlink() for path in rng.sample(labels, 5))],
+        lambda: [flip(path) for path in rng.sample(pictures, 10)],
+        lambda: [*map(cut, rng.sample(pictures, 5)), *(path.unlink() for path in rng.sample(pictures, 5))],
         lambda: [flip(out / 'instances.json'), *map(cut, rng.sample(sorted((out / 'instances').iterdir()), 5))]]
     for damage in damages:
         damage()
