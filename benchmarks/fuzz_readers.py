@@ -187,7 +187,9 @@ def run_round(reader: Reader, number: int, examples: int, known: set[str], folde
     theirs.close()
     last, since = None, time.monotonic()
     while not ours.poll(1):
-        newest = max((p.stat().st_mtime_ns for p in folder.rglob('*')), default=0) if folder.is_dir() else 0
+        newest = last
+        with contextlib.suppress(FileNotFoundError):   # the child has just taken it away
+            newest = max((p.stat().st_mtime_ns for p in folder.rglob('*')), default=0)
         if newest != last:
             last, since = newest, time.monotonic()
         if time.monotonic() - since > _STUCK or not child.is_alive():
