@@ -289,7 +289,9 @@ def table(results: dict[str, Any], arguments: argparse.Namespace) -> str:
              f'{arguments.seed}`: `tools/generate.py` with two workers, on a machine that was doing other work.', '',
              'Labels: every label map, instance file, `instances.json` and `manifest.jsonl` compared with those of an '
              'unbroken run, byte for byte;', 'then `--verify`. Left over: temporary files, claims, other files, '
-             'processes.', '', '| ' + ' | '.join(COLUMNS) + ' | minutes | processor minutes |',
+             'processes. Where interruptions are fewer than', '`--kills` asks for (a fifth of it for workers and one '
+             'of two processes, a twentieth for stops), `--minutes` was up.', '',
+             '| ' + ' | '.join(COLUMNS) + ' | minutes | processor minutes |',
              '|' + '---|' * (len(COLUMNS) + 2)]
     for name in SCENARIOS:
         row = results.get(name)
