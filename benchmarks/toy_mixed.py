@@ -201,7 +201,7 @@ def plot(results: dict[tuple[int, str, int], dict], path: Path) -> None:
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     budgets = sorted({budget for _, _, budget in results})
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    figure, axes = plt.subplots(figsize=(7.8, 4.2))
     for number, arm in enumerate(ARMS):
         points = [(b, [found['segmentor'] for (_, *run), found in results.items() if run == [arm, b]]) for b in budgets]
         points = [(budget / 3600, values) for budget, values in points if values]
@@ -215,7 +215,7 @@ def plot(results: dict[tuple[int, str, int], dict], path: Path) -> None:
     axes.set_xlabel('hours of labelling')
     axes.set_ylabel('mIoU of DeepLab-V2 on val, %')
     axes.grid(alpha=.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1.01, .5))   # beside the lines, not on them
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
