@@ -23,7 +23,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
 STAMP := $(VENV)/.done
 
-.PHONY: env env-onedl test test-onedl lint demo docs clean soak fuzz
+.PHONY: env env-onedl test test-onedl lint demo docs soak fuzz benchmark clean
 env: $(STAMP)-package
 
 # Each step leaves a stamp, so an interrupted set-up goes on with the step it was in.
