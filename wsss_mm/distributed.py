@@ -68,7 +68,7 @@ def set_up_launcher(cfg: Config, launcher: str = 'none') -> None:
         dist.init_process_group('gloo')
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False,
                    find_unused_parameters=cfg.find_unused_parameters)
-    cfg.model_wrapper_cfg = dict(wrapper, **cfg.get('model_wrapper_cfg', {}), device_ids=None)
+    cfg.model_wrapper_cfg = {**wrapper, **cfg.get('model_wrapper_cfg', {}), 'device_ids': None}
 
 
 def shut_down() -> None:
