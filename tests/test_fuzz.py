@@ -231,3 +231,22 @@ def test_lines_of_a_manifest_that_are_no_records_are_left_out(tmp_path):
     folder = RunFolder(tmp_path, DESCRIPTION)
     folder.begin(['a'])
     assert folder.open_ids == {'a'}
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_checkpoints_with_endless_names_are_refused_at_once(tmp_path, zipped):
+    """Torch looks for advice on a refused name with a pattern that takes minutes for these."""
+    path, names = tmp_path / 'a.pth', b'ctorch._utils\n' + b'{"a":' * 20000 + b'\n.'
+    torch.save(dict(w=torch.zeros(2)), path, _use_new_zipfile_serialization=zipped)
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            content = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, data in content.items():
+                archive.writestr(name, b'\x80\x02' + names if name.endswith('data.pkl') else data)
+    else:
+        data = path.read_bytes()
+        first = data.index(b'ccollections') if b'ccollections' in data else data.index(b'ctorch._utils')
+        path.write_bytes(data[:first] + names)
+    with pytest.raises(CheckpointError, match='a name of 1000.. characters'):
+        load_checkpoint_file(path)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import pickletools
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from mmengine.logging import HistoryBuffer
 
 from wsss_mm.errors import CheckpointError
 
+_LONGEST_NAME = 300   # characters of a module and what is in it
 _STATISTICS = ('min', 'max', 'mean', 'current', 'statistics')
 
 
@@ -66,6 +69,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
                               fix='train it first, or check the path')
     allow_own_checkpoints()
     try:
+        _refuse_long_names(path)
         loaded = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's text suggests weights_only=False; only the line that names the culprit is passed on.
@@ -83,6 +87,32 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise CheckpointError(f'holds a {type(loaded).__name__}', file=path, expected='a dictionary of weights')
     return loaded
+
+
+def _refuse_long_names(path: Path) -> None:
+    """Torch searches a refused name for advice by a pattern whose time grows with the square of its length."""
+    with open(path, 'rb') as stream:
+        zipped = zipfile.is_zipfile(stream)
+    try:
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                for name in (n for n in archive.namelist() if n.endswith('data.pkl')):
+                    with archive.open(name) as pickled:
+                        _check_names(pickled)
+            return
+        with open(path, 'rb') as pickled:
+            for _ in range(4):   # torch's older form: a magic number, its version, the system, the object
+                _check_names(pickled)
+    except pickle.UnpicklingError:
+        raise
+    except Exception:   # broken: torch says how
+        return
+
+
+def _check_names(pickled: IO[bytes]) -> None:
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name in ('GLOBAL', 'INST') and len(str(argument)) > _LONGEST_NAME:
+            raise pickle.UnpicklingError(f'Unsupported global: a name of {len(str(argument))} characters')
 
 
 def file_sha256(path: str | Path) -> str:

@@ -223,7 +223,7 @@ class WeakSegDataset(BaseSegDataset):
                             expected='<image id>.png: saliency maps or label maps, see docs/data.md')
 
     def _data_command(self) -> str:
-        return self.PREPARED_BY.format(root=self.data_root)
+        return self.PREPARED_BY.format(root=self.data_root or 'ROOT')
 
     def _labels_command(self) -> str:
         if self.labels_made_by is None:
