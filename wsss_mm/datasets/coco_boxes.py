@@ -15,13 +15,12 @@ import numpy as np
 from mmengine.logging import print_log
 
 from wsss_mm.datasets.json_stream import stream_lists
+from wsss_mm.datasets.label_readers import BORDER_TOLERANCE
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.datasets.voc import WeakSegDataset
 from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.registry import DATASETS
 
-# A border may be missed by one pixel, as in VOC's files.
-_BORDER_TOLERANCE = 1.0
 _KEPT = ('id', 'image_id', 'category_id', 'bbox', 'iscrowd', 'difficult')
 _IMAGE_FIELDS = ('id', 'file_name', 'height', 'width')
 _SHOWN = 3
@@ -218,7 +217,7 @@ class CocoBoxDataset(WeakSegDataset):
         clipped = boxes.clip(0, limit)
         if self.box_outside == 'error' and len(boxes):
             off = np.abs(boxes - clipped).max(1)
-            if off.max() > _BORDER_TOLERANCE:
+            if off.max() > BORDER_TOLERANCE:
                 raise self._wrong(single[int(off.argmax())], 'lies partly outside the image',
                                   f'a box inside width {image["width"]}, height {image["height"]}',
                                   "correct the file, or set box_outside='clip' in the dataset")

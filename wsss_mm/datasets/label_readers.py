@@ -24,13 +24,14 @@ from wsss_mm.errors import ConfigError, DataError
 BOX_CONVENTIONS = ('official', 'exact')
 OUTSIDE_POLICIES = ('error', 'clip')
 IGNORED = 255
+LISTS = 'ImageSets/Segmentation'   # of images, in VOC's layout
 IMAGE_SUFFIXES = ('.jpg', '.png', '.jpeg')
 _TAG_FORM = 'JSON of the form {"image id": ["class name", …], …}'
 _COLOUR_MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
 # Everything Pillow raises on broken files; its decoders are not consistent.
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 # Annotation tools disagree on counting from 0 or 1: a border missed by one pixel is clipped, more is an error.
-_BORDER_TOLERANCE = 1.0
+BORDER_TOLERANCE = 1.0
 
 
 class BoxAnnotation(NamedTuple):
@@ -113,7 +114,7 @@ def read_voc_xml(path: str | Path, class_to_index: Mapping[str, int], convention
             raise DataError(f'{where} has no area', file=path, expected=f'xmin < xmax and ymin < ymax, read in the '
                             f'{convention!r} convention', fix='correct or delete the object')
         gone = (clipped[number, 2:] <= clipped[number, :2]).any()
-        if gone or (outside == 'error' and np.abs(boxes[number] - clipped[number]).max() > _BORDER_TOLERANCE):
+        if gone or (outside == 'error' and np.abs(boxes[number] - clipped[number]).max() > BORDER_TOLERANCE):
             raise DataError(
                 f'{where} lies {"" if gone else "partly "}outside the image', file=path,
                 expected=f'a box inside width {width:g}, height {height:g}',
@@ -235,7 +236,7 @@ def read_tags(path: str | Path) -> dict[str, list[str]]:
         DataError: no such file, not JSON, of another form, or an image named twice.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=_each_once)
+        found = json.loads(Path(path).read_text(encoding='utf-8'), object_pairs_hook=each_once)
     except (OSError, ValueError, RecursionError) as error:   # the last of lists in lists in lists …
         raise DataError(f'not readable as image tags ({error})', file=path, expected=_TAG_FORM) from None
     if not isinstance(found, dict):
@@ -247,7 +248,12 @@ def read_tags(path: str | Path) -> dict[str, list[str]]:
     return found
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """``object_pairs_hook`` of JSON in which no object may have a key twice.
+
+    Raises:
+        ValueError: one has.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]

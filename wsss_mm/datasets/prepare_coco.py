@@ -21,7 +21,7 @@ import numpy as np
 from wsss_mm import files
 from wsss_mm.datasets.coco import CATEGORIES, PALETTE, TAG_FILE
 from wsss_mm.datasets.json_stream import stream_lists
-from wsss_mm.datasets.label_readers import IGNORED, read_id_list, read_label_map, read_tags
+from wsss_mm.datasets.label_readers import IGNORED, LISTS, read_id_list, read_label_map, read_tags
 from wsss_mm.errors import DataError
 
 COCO_COUNTS = dict(train=82783, val=40504)
@@ -29,7 +29,6 @@ COCO17_COUNTS = dict(train2017=118287, val2017=5000)
 # Of the files as COCO published them. Both years share out the same images: 1,069 empty ones, 896,782 annotations.
 EMPTY_IMAGES = dict(train=702, val=367, train2017=1021, val2017=48)
 ANNOTATIONS = dict(train2017=860001, val2017=36781)
-_LISTS = 'ImageSets/Segmentation'
 _MASKS = 'SegmentationClass'
 _STUFF = range(92, 183)   # COCO-Stuff's category ids; 1…91 are things, of which 80 exist
 _UNKNOWN = 254
@@ -113,7 +112,7 @@ def write_lists(root: str | Path) -> dict[str, tuple[int, int]]:
         if split == 'train':
             lists['train_objects'] = [image_id for image_id, names in tags.items() if names]
         for name, ids in lists.items():
-            files.write_atomic(root / f'{_LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
+            files.write_atomic(root / f'{LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
         counts[split] = len(tags), sum(not names for names in tags.values())
         all_tags.update(tags)
     lines = (f'{json.dumps(image_id)}: {json.dumps(names)}' for image_id, names in all_tags.items())
@@ -146,7 +145,7 @@ def convert_pixelmaps(root: str | Path, stuff: str | Path, progress: Callable[[i
     target.mkdir(exist_ok=True)
     files.remove_leftovers(target)
     there = {path.stem for path in target.glob('*.png')}
-    ids = [i for split in splits for i in read_id_list(root / f'{_LISTS}/{split}.txt')]
+    ids = [i for split in splits for i in read_id_list(root / f'{LISTS}/{split}.txt')]
     missing = [i for i in ids if i not in there and _number(i) not in sources]
     if missing:
         shown = ', '.join(f'{_number(i):012d}.png' for i in missing[:_SHOWN])
@@ -222,13 +221,13 @@ def check_coco(root: str | Path, expected: Mapping[str, int] | None = None) -> l
     there = {name: {path.stem for path in (root / name).glob(f'*{suffix}')} for name, suffix in folders.items()}
     try:
         tags = read_tags(root / TAG_FILE)
-        lists = {split: read_id_list(root / f'{_LISTS}/{split}.txt') for split in COCO_COUNTS}
+        lists = {split: read_id_list(root / f'{LISTS}/{split}.txt') for split in COCO_COUNTS}
     except DataError as error:
         return [f'{error.file}: {error.problem}: python tools/prepare_dataset.py coco --root {root}']
     for split, count in (expected or COCO_COUNTS).items():
         ids = lists[split]
         if len(ids) != count:
-            findings.append(f'{root / _LISTS / split}.txt: holds {len(ids)} ids, expected {count}')
+            findings.append(f'{root / LISTS / split}.txt: holds {len(ids)} ids, expected {count}')
         images = f'{split}2014'
         for name, known in ((images, there[images]), (_MASKS, there[_MASKS]), (TAG_FILE, tags.keys())):
             absent = [image_id for image_id in ids if image_id not in known]
@@ -256,7 +255,7 @@ def write_lists_2017(root: str | Path) -> dict[str, tuple[int, int]]:
         if split.startswith('train'):
             lists[f'{split}_objects'] = [image_id for image_id, names in tags.items() if names]
         for name, ids in lists.items():
-            files.write_atomic(root / f'{_LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
+            files.write_atomic(root / f'{LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
         counts[split] = len(tags), sum(not names for names in tags.values())
     return counts
 
@@ -274,13 +273,13 @@ def check_coco17(root: str | Path, expected: Mapping[str, int] | None = None) ->
     root, findings = Path(root), []
     for split, count in (expected or COCO17_COUNTS).items():
         try:
-            ids = read_id_list(root / f'{_LISTS}/{split}.txt')
+            ids = read_id_list(root / f'{LISTS}/{split}.txt')
         except DataError as error:
             findings.append(f'{error.file}: {error.problem}: python tools/prepare_dataset.py coco --year 2017 --root '
                             f'{root}')
             continue
         if len(ids) != count:
-            findings.append(f'{root / _LISTS / split}.txt: holds {len(ids)} ids, expected {count}')
+            findings.append(f'{root / LISTS / split}.txt: holds {len(ids)} ids, expected {count}')
         there = {path.stem for path in (root / split).glob('*.jpg')}
         absent = [image_id for image_id in ids if image_id not in there]
         if absent:

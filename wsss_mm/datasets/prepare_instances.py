@@ -18,16 +18,15 @@ from mmseg.datasets import PascalVOCDataset
 from scipy.optimize import linear_sum_assignment
 
 from wsss_mm import files
-from wsss_mm.datasets.label_readers import IGNORED, read_id_list, read_label_map, read_voc_xml
+from wsss_mm.datasets.label_readers import IGNORED, LISTS, read_id_list, read_label_map, read_voc_xml
 from wsss_mm.datasets.prepare_voc import sbd_folder
 from wsss_mm.datasets.toy_voc import TOY_CLASSES
+from wsss_mm.datasets.toy_voc.writer import MARKER as TOY_MARKER
 from wsss_mm.errors import DataError
 from wsss_mm.run_lengths import encode_masks
 
 FOLDER = 'annotations'
 MARKER = f'{FOLDER}/prepared.json'
-_LISTS = 'ImageSets/Segmentation'
-_TOY_MARKER = 'toy_voc.json'
 _VERSION = 1        # raise it whenever the files' content changes
 _MIN_IOU = .1       # VOC's masks lack a contour of several pixels, which is most of a small object
 _SAME_NUMBER = 1e-3
@@ -66,7 +65,7 @@ def write_instances(root: str | Path, sbd: str | Path | None = None, box_convent
     found = files.read_json(root / MARKER)
     if isinstance(found, dict) and all(found.get(k) == v for k, v in wanted.items()):
         return found['splits']
-    toy = (root / _TOY_MARKER).is_file()
+    toy = (root / TOY_MARKER).is_file()
     classes = (TOY_CLASSES if toy else PascalVOCDataset.METAINFO['classes'])[1:]
     index = {name: number for number, name in enumerate(classes, 1)}
     inst = None if sbd is None else sbd_folder(sbd) / 'inst'
@@ -87,8 +86,8 @@ def write_instances(root: str | Path, sbd: str | Path | None = None, box_convent
 def source_of(root: str | Path) -> str:
     """A hash of what the files are made from: the toy's marker, or else the id lists."""
     root = Path(root)
-    marker = root / _TOY_MARKER
-    sources = [marker] if marker.is_file() else sorted((root / _LISTS).glob('*.txt'))
+    marker = root / TOY_MARKER
+    sources = [marker] if marker.is_file() else sorted((root / LISTS).glob('*.txt'))
     digest = hashlib.sha256()
     for path in sources:
         digest.update(f'{path.name}\n'.encode() + path.read_bytes())
@@ -97,11 +96,11 @@ def source_of(root: str | Path) -> str:
 
 def _splits(root: Path) -> dict[str, list[str]]:
     # an empty list is a split of a toy that was drawn without it
-    lists = {path.stem: read_id_list(path) for path in sorted((root / _LISTS).glob('*.txt')) if path.stat().st_size}
+    lists = {path.stem: read_id_list(path) for path in sorted((root / LISTS).glob('*.txt')) if path.stat().st_size}
     annotated = {path.stem for path in (root / 'Annotations').glob('*.xml')}
     found = {name: ids for name, ids in lists.items() if not annotated.isdisjoint(ids)}
     if not found:
-        raise DataError('no lists of annotated images', file=root / _LISTS, expected='train.txt, val.txt …, and '
+        raise DataError('no lists of annotated images', file=root / LISTS, expected='train.txt, val.txt …, and '
                         'Annotations/<image id>.xml',
                         fix='name the folder that holds JPEGImages, Annotations and ImageSets with --root')
     return found

@@ -13,14 +13,13 @@ import numpy as np
 from mmseg.datasets import PascalVOCDataset
 
 from wsss_mm import files
-from wsss_mm.datasets.label_readers import read_id_list, read_label_map
+from wsss_mm.datasets.label_readers import LISTS, read_id_list, read_label_map
 from wsss_mm.errors import DataError
 
 AUG_FOLDER = 'SegmentationClassAug'
 VOC_COUNTS = dict(train=1464, val=1449, trainaug=10582)
 VOC_TRAINVAL = 2913
 SBD_COUNTS = dict(train=8498, val=2857)
-_LISTS = 'ImageSets/Segmentation'
 _SHOWN = 3
 
 
@@ -43,7 +42,7 @@ def convert_sbd(sbd_root: str | Path, voc_root: str | Path,
     """
     voc_root = Path(voc_root)
     own = {i: voc_root / 'SegmentationClass' / f'{i}.png'
-           for split in ('train', 'val') for i in read_id_list(voc_root / _LISTS / f'{split}.txt')}
+           for split in ('train', 'val') for i in read_id_list(voc_root / LISTS / f'{split}.txt')}
     extra = {path.stem: path for path in sbd_folder(sbd_root).glob('cls/*.mat')}
     target = voc_root / AUG_FOLDER
     target.mkdir(exist_ok=True)
@@ -86,7 +85,7 @@ def build_train_aug(voc_root: str | Path, sbd_root: str | Path) -> list[str]:
     Raises:
         DataError: a list is missing or empty.
     """
-    lists = Path(voc_root) / _LISTS
+    lists = Path(voc_root) / LISTS
     train, val = (set(read_id_list(lists / f'{split}.txt')) for split in ('train', 'val'))
     sbd = sbd_folder(sbd_root)
     extra = set(read_id_list(sbd / 'train.txt')) | set(read_id_list(sbd / 'val.txt'))

@@ -205,7 +205,7 @@ class RunFolder:
     def _read(self, verify: bool = False) -> None:
         """Read the lines that have come since the last time."""
         self._last_read = time.monotonic()
-        for path in [self.root / 'manifest.jsonl', *sorted(self.root.glob('sharing/*.jsonl'))]:
+        for path in _record_files(self.root):
             try:
                 with open(path, 'rb') as stream:
                     key = path.name, os.fstat(stream.fileno()).st_ino
@@ -268,6 +268,15 @@ def read_manifest(path: Path) -> list[dict]:
         return _records(path.read_bytes())
     except FileNotFoundError:
         return []
+
+
+def finished_images(root: Path) -> dict[str, dict]:
+    """The manifest's records of all images that a run has finished, be it complete, at work or interrupted; by id."""
+    return {r['id']: r for path in _record_files(root) for r in read_manifest(path) if 'files' in r}
+
+
+def _record_files(root: Path) -> list[Path]:
+    return [root / 'manifest.jsonl', *sorted(root.glob('sharing/*.jsonl'))]
 
 
 def _records(text: bytes) -> list[dict]:

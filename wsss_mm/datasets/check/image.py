@@ -12,7 +12,7 @@ from PIL import Image
 
 from wsss_mm.datasets.check.duplicates import picture_hash
 from wsss_mm.datasets.check.problems import Problem
-from wsss_mm.datasets.label_readers import IGNORED, read_image, read_label_map, read_voc_xml
+from wsss_mm.datasets.label_readers import BORDER_TOLERANCE, IGNORED, read_image, read_label_map, read_voc_xml
 from wsss_mm.errors import DataError
 
 SMALLEST_SIDE = 32       # pixels; less is a cell or two of a network's map
@@ -21,7 +21,6 @@ LONGEST_RATIO = 5
 TINY_BOX = 4             # pixels: half a cell at a stride of 8
 WHOLE_BOX = .99          # of the image: nothing is left that is background for certain
 LONG_BOX = 15            # long side over short side
-_BORDER = 1.0            # a border may be missed by one pixel, as in the readers
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def _rows(facts: ImageFacts, index: dict[str, int]) -> tuple[int, int] | None:
         limit = np.array(job.size[::-1] * 2)
         clipped = boxes.clip(0, limit)
         off = np.abs(boxes - clipped).max(1, initial=0)
-        if (off > _BORDER).any():
+        if (off > BORDER_TOLERANCE).any():
             worst = int(off.argmax())
             facts.problems.append(Problem(
                 'clipped' if job.clip else 'outside', f'{job.image_id}: {_show(boxes[worst], job.names[worst])} '

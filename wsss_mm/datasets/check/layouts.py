@@ -17,16 +17,15 @@ from wsss_mm.datasets.check.image import ImageJob
 from wsss_mm.datasets.check.problems import Problem
 from wsss_mm.datasets.coco import CATEGORIES, PALETTE, TAG_FILE
 from wsss_mm.datasets.coco_boxes import CocoFile, read_coco_boxes
-from wsss_mm.datasets.label_readers import read_id_list, read_tags
+from wsss_mm.datasets.label_readers import LISTS, read_id_list, read_tags
+from wsss_mm.datasets.own_data.layout import MARKER as OWN_MARKER
 from wsss_mm.datasets.prepare_voc import AUG_FOLDER, VOC_COUNTS, VOC_TRAINVAL
 from wsss_mm.datasets.toy_voc import TOY_CLASSES
+from wsss_mm.datasets.toy_voc.writer import MARKER as TOY_MARKER
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.errors import DataError
 
-OWN_MARKER = 'dataset.json'
-_TOY_MARKER = 'toy_voc.json'
-_LISTS = 'ImageSets/Segmentation'
-_FOLDERS = ('JPEGImages', 'Annotations', 'SegmentationClass', _LISTS)
+_FOLDERS = ('JPEGImages', 'Annotations', 'SegmentationClass', LISTS)
 _WHERE = dict(
     JPEGImages='it is in VOCtrainval_11-May-2012.tar; unpack that so that VOCdevkit/VOC2012 becomes this folder',
     SegmentationClassAug='python tools/prepare_dataset.py voc --root {root} --sbd <benchmark_RELEASE of SBD>')
@@ -97,8 +96,8 @@ def layouts_of(root: str | Path, year: str | None = None) -> list[Layout]:
     root = Path(root)
     if (root / OWN_MARKER).is_file():
         return [own_layout(root)]
-    if (root / _TOY_MARKER).is_file():
-        return [voc_layout(root, TOY_CLASSES, {p.stem: 0 for p in sorted((root / _LISTS).glob('*.txt'))}, 'toy VOC')]
+    if (root / TOY_MARKER).is_file():
+        return [voc_layout(root, TOY_CLASSES, {p.stem: 0 for p in sorted((root / LISTS).glob('*.txt'))}, 'toy VOC')]
     of_2017 = (root / 'annotations/instances_train2017.json').is_file()
     years = [year] if year else [y for y, there in (('2014', (root / TAG_FILE).is_file()), ('2017', of_2017)) if there]
     if years:
@@ -118,7 +117,7 @@ def voc_layout(root: Path, classes: Sequence[str] = PascalVOCDataset.METAINFO['c
     """
     published = expected is None
     if expected is None:
-        trainval = (root / _LISTS / 'trainval.txt').is_file()
+        trainval = (root / LISTS / 'trainval.txt').is_file()
         expected = VOC_COUNTS | (dict(trainval=VOC_TRAINVAL) if trainval else {})
     problems = [Problem('lists', f'{root / folder} is missing: '
                         + _WHERE.get(folder, _WHERE['JPEGImages']).format(root=root))
@@ -150,9 +149,9 @@ def own_layout(root: Path) -> Layout:
                         fix='write the data set anew with tools/prepare_dataset.py custom')
     classes = ('background', *(name for name in names if name != 'background'))
     problems: list[Problem] = []
-    splits = _read_splits(root, {p.stem: 0 for p in sorted((root / _LISTS).glob('*.txt'))}, problems)
+    splits = _read_splits(root, {p.stem: 0 for p in sorted((root / LISTS).glob('*.txt'))}, problems)
     if not splits and not problems:
-        problems.append(Problem('lists', f'{root / _LISTS}: no list of images'))
+        problems.append(Problem('lists', f'{root / LISTS}: no list of images'))
     images = {name.rpartition('.')[0]: name for name in _names(root / 'JPEGImages') if not name.startswith('.')}
     annotated, segmented = ({name[:-4] for name in _names(root / folder) if name.endswith(suffix)}
                             for folder, suffix in (('Annotations', '.xml'), ('SegmentationClass', '.png')))
@@ -256,14 +255,14 @@ def _names(folder: Path) -> list[str]:
 
 
 def _lists_there(root: Path, names: Iterable[str]) -> dict[str, list[str]]:
-    paths = {name: root / f'{_LISTS}/{name}.txt' for name in names}
+    paths = {name: root / f'{LISTS}/{name}.txt' for name in names}
     return {name: read_id_list(path) for name, path in paths.items() if path.is_file() and path.stat().st_size}
 
 
 def _read_splits(root: Path, expected: Mapping[str, int], problems: list[Problem]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for name, count in expected.items():
-        path = root / _LISTS / f'{name}.txt'
+        path = root / LISTS / f'{name}.txt'
         if not count and path.is_file() and not path.stat().st_size:
             splits[name] = []   # a split that was drawn or divided into no images
             continue
@@ -276,6 +275,6 @@ def _read_splits(root: Path, expected: Mapping[str, int], problems: list[Problem
         if count and len(splits[name]) != count:
             problems.append(Problem('lists', f'{path}: holds {len(splits[name])} ids, expected {count}'))
     if splits and not any(splits.values()):
-        problems.append(Problem('lists', f'{root / _LISTS}: all lists are empty'))
+        problems.append(Problem('lists', f'{root / LISTS}: all lists are empty'))
     problems += leaks(splits)
     return splits

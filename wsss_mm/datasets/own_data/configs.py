@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss_mm import files
+from wsss_mm.datasets.label_readers import LISTS
 from wsss_mm.datasets.own_data import templates
-from wsss_mm.datasets.own_data.layout import LISTS
 from wsss_mm.datasets.toy_voc.writer import voc_palette
 from wsss_mm.errors import ConfigError
 

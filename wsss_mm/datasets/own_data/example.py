@@ -36,7 +36,7 @@ def write_example(out: str | Path, pictures: int = 60, masks: int = 12, seed: in
     out = Path(out)
     tags, boxes = [['file', 'tags']], [['file', 'class', 'x1', 'y1', 'x2', 'y2']]
     every = max(1, pictures // max(1, masks))
-    palette = voc_palette().tobytes()
+    palette = voc_palette()[:len(CLASSES) + 1].tolist()
     for number in range(pictures):
         drawn = scene('tags', seed, 'train', number)
         name = f'{_FOLDERS[number % len(_FOLDERS)]}/IMG {number + 1:04d}'
@@ -46,9 +46,7 @@ def write_example(out: str | Path, pictures: int = 60, masks: int = 12, seed: in
         tags.append([f'{name}.jpg', ';'.join(sorted({item.name for item in drawn.objects}))])
         boxes += [[f'{name}.jpg', item.name, *map(str, item.box)] for item in drawn.objects]
         if number % every == 0 and number // every < masks:
-            mask = Image.fromarray(drawn.classes)
-            mask.putpalette(palette)
-            files.write_atomic(out / f'masks/{name}.png', files.png_bytes(mask))
+            files.write_atomic(out / f'masks/{name}.png', files.label_png(drawn.classes, palette))
         if progress is not None:
             progress(number + 1, pictures)
     for file, rows in (('tags.csv', tags), ('boxes.csv', boxes)):

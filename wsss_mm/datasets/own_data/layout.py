@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss_mm import __version__, files
-from wsss_mm.datasets.label_readers import read_id_list
+from wsss_mm.datasets.coco import TAG_FILE
+from wsss_mm.datasets.label_readers import LISTS, read_id_list
 from wsss_mm.datasets.own_data.boxes import OwnBoxes, read_class_names, read_own_boxes
 from wsss_mm.datasets.own_data.masks import BACKGROUND, IGNORE, MaskReader, parse_mask_classes
 from wsss_mm.datasets.own_data.pictures import Pictures
@@ -31,7 +32,6 @@ from wsss_mm.datasets.supervision import hash_order
 from wsss_mm.errors import ConfigError, DataError
 
 MARKER, UNFINISHED = 'dataset.json', 'dataset.unfinished.json'
-TAG_FILE, LISTS = 'image_tags.json', 'ImageSets/Segmentation'
 MAX_CLASSES = 254
 _VAL_SHARE = .2
 _LARGE = 800   # pixels; the methods were made for pictures of 500

@@ -5,25 +5,23 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
 
 from wsss_mm import files
-from wsss_mm.datasets.label_readers import read_image
+from wsss_mm.datasets.label_readers import BORDER_TOLERANCE, read_image
 from wsss_mm.datasets.own_data.boxes import Box, OwnBoxes
 from wsss_mm.datasets.own_data.masks import MaskReader
 from wsss_mm.datasets.own_data.pictures import Pictures, picture_size
 from wsss_mm.datasets.own_data.problems import Problems
 from wsss_mm.datasets.toy_voc.writer import voc_palette
+from wsss_mm.datasets.voc_xml import annotation_xml
 from wsss_mm.errors import DataError
-
-_BORDER_TOLERANCE = 1.0   # pixels, as of label_readers.read_voc_xml
 
 Progress = Callable[[int, int], None]
 
@@ -169,7 +167,8 @@ def place_boxes(found: OwnBoxes, placed: Mapping[str, Placed], folder: Path, cli
                          f'{picture.given[1]} x {picture.given[0]} the picture as shown', 'boxes in the pixels of the '
                          'picture as shown (EXIF orientation applied)', 'export boxes and pictures together')
             continue
-        rows = [(box, corners) for box in boxes if (corners := _corners(box, picture, clip, problems)) is not None]
+        rows = [(box.name, corners, box.difficult) for box in boxes
+                if (corners := _corners(box, picture, clip, problems)) is not None]
         _write(folder / f'{image_id}.xml', annotation_xml(picture.name, picture.size, rows).encode())
 
 
@@ -182,38 +181,13 @@ def _corners(box: Box, picture: Placed, clip: bool, problems: Problems) -> list[
     shown = f'{box.where} ({box.name}): x1, y1, x2, y2 = {", ".join(f"{v:g}" for v in corners)}'
     if (corners[2:] <= corners[:2]).any():
         problems.add('a box without area', shown, 'x1 < x2 and y1 < y2', 'correct it or take it out')
-    elif (inside[2:] <= inside[:2]).any() or (not clip and np.abs(corners - inside).max() > _BORDER_TOLERANCE):
+    elif (inside[2:] <= inside[:2]).any() or (not clip and np.abs(corners - inside).max() > BORDER_TOLERANCE):
         problems.add('a box outside its picture', f'{shown}; {picture.name} is {width} x {height}', None,
                      'correct it, or clip such boxes with --clip-boxes')
     else:
         factor = np.array([picture.size[1] / width, picture.size[0] / height] * 2)
         return (inside * factor).tolist()
     return None
-
-
-def annotation_xml(name: str, size: tuple[int, int], rows: Iterable[tuple[Box, Sequence[float]]]) -> str:
-    """A VOC annotation; coordinates count from 1 and include both ends, so the minima get 1 more.
-
-    Args:
-        name: The picture's file name.
-        size: Its height and width.
-        rows: Boxes, and their x1, y1, x2, y2 in 0-based half-open pixels.
-    """
-    root = ElementTree.Element('annotation')
-
-    def add(parent: ElementTree.Element, **fields: object) -> None:
-        for key, value in fields.items():
-            ElementTree.SubElement(parent, key).text = str(value)
-    add(root, filename=name)
-    add(ElementTree.SubElement(root, 'size'), width=size[1], height=size[0], depth=3)
-    for box, (x1, y1, x2, y2) in rows:
-        element = ElementTree.SubElement(root, 'object')
-        add(element, name=box.name, difficult=int(box.difficult))
-        numbers = dict(xmin=x1 + 1, ymin=y1 + 1, xmax=x2, ymax=y2)
-        add(ElementTree.SubElement(element, 'bndbox'),
-            **{k: int(v) if v == int(v) else repr(float(v)) for k, v in numbers.items()})
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding='unicode') + '\n'
 
 
 def place_masks(reader: MaskReader, paths: Mapping[str, Path], placed: Mapping[str, Placed], folder: Path,

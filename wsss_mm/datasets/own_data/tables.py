@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsss_mm.datasets.label_readers import each_once
 from wsss_mm.errors import DataError
 
 FILE_COLUMNS = ('file', 'filename', 'file_name', 'image', 'image_id', 'img', 'path', 'picture', 'photo', 'id', 'name')
@@ -114,16 +115,13 @@ def read_json_file(path: str | Path) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(read_text(path), object_pairs_hook=_each_once)
+        return json.loads(read_text(path), object_pairs_hook=_without_outlines)
     except (ValueError, RecursionError) as error:   # the latter of lists in lists in lists …
         raise DataError(f'not readable as JSON ({error})', file=path) from None
 
 
-def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f'{next(key for key in keys if keys.count(key) > 1)!r} is there twice')
+def _without_outlines(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = each_once(pairs)
     found.pop('segmentation', None)
     return found
 

@@ -8,6 +8,7 @@ with more water and rails that come without their class, and more images to test
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wsss_mm.errors import ConfigError
@@ -103,6 +104,16 @@ PROFILES = {
     # At leak_prob=.05 a context without its class is so rare that a classifier learns the context alone.
     'biased': ToyProfile('biased', TAGS_CONTEXT, leak_prob=.2, counts={'val': 240, 'test_decor': 480}),
 }
+
+
+def image_counts(profile: str, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Images of every split: ``given``, else the profile's, else those of ``SPLITS``.
+
+    Raises:
+        ConfigError: no such profile.
+    """
+    counts = get_profile(profile).counts | dict(given or {})
+    return {split: counts.get(split, default.count) for split, default in SPLITS.items()}
 
 
 def get_profile(name: str) -> ToyProfile:

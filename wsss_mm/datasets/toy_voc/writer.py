@@ -19,7 +19,7 @@ from wsss_mm.errors import ConfigError
 from wsss_mm.files import read_json, remove_leftovers, write_atomic, write_json
 
 from .markers import read_marker
-from .profiles import CLASSES, SPLITS, get_profile
+from .profiles import CLASSES, SPLITS, image_counts
 from .scenes import ToyScene, scene
 
 GENERATOR = 2                                            # raise it whenever a scene's pixels change
@@ -141,14 +141,12 @@ def _write_lists(root: Path, split: str, found: list[tuple[str, str, list[str]]]
 
 def _arguments(profile: str, seed: int, counts: dict[str, int] | None) -> dict[str, Any]:
     """The marker's fields that the caller decides, checked."""
-    counts = get_profile(profile).counts | (counts or {})
-    for split, count in counts.items():
+    for split, count in (counts or {}).items():
         if split not in SPLITS or not isinstance(count, int) or count < 0:
             raise ConfigError(f'counts[{split!r}]={count!r}', expected=f'images >= 0 for one of {", ".join(SPLITS)}')
     if not isinstance(seed, int) or seed < 0:
         raise ConfigError(f'seed={seed!r}', expected='a non-negative integer')
-    full = {split: counts.get(split, default.count) for split, default in SPLITS.items()}
-    return {'profile': profile, 'seed': seed, 'generator': GENERATOR, 'counts': full}
+    return {'profile': profile, 'seed': seed, 'generator': GENERATOR, 'counts': image_counts(profile, counts)}
 
 
 def is_complete(root: str | Path, profile: str = 'boxes', seed: int = 0, counts: dict[str, int] | None = None) -> bool:

@@ -14,14 +14,17 @@ from typing import Any
 from mmengine.config import Config
 
 from wsss_mm import files
-from wsss_mm.datasets.toy_voc.profiles import SPLITS, get_profile
+from wsss_mm.datasets.toy_voc import draw_patches
+from wsss_mm.datasets.toy_voc.profiles import image_counts
 from wsss_mm.engine import stages as chain
 from wsss_mm.engine.estimate import configs
-from wsss_mm.engine.estimate.lists import PUBLIC_COUNTS, choose, ids_of, list_files, public_count, reduced
+from wsss_mm.engine.estimate.lists import PUBLIC_COUNTS, choose, ids_of, list_files, public_count, reduced, split_of
 from wsss_mm.engine.estimate.overlay import Overlay
+from wsss_mm.engine.estimate.processes import run_capped
 from wsss_mm.engine.estimate.samples import (
     START,
     Estimate,
+    blocks,
     sample_labelling,
     sample_tool,
     sample_training,
@@ -150,8 +153,7 @@ class ChainEstimate:
             if not mine or len(mine) < len(paths):
                 continue
             if data['kind'] == 'toy':
-                counts = {k: get_profile(data['profile']).counts.get(k, v.count) for k, v in SPLITS.items()}
-                names = [Path(p).stem.removeprefix('boxes_').removeprefix('instances_') for p in mine]
+                counts, names = image_counts(data['profile']), map(split_of, mine)
                 found = [counts.get(n) if n != 'train_masks' else -(-counts['train'] // 7) for n in names]
                 return sum(v for v in found if v is not None) if None not in found else None
             if data['kind'] in PUBLIC_COUNTS:
@@ -227,7 +229,6 @@ class ChainEstimate:
             # The stages after it read what there is: their lists are shortened, and this run is finished on them.
             self._shorten(listed - done)
             config = write_config(self.overlay, configs.of_labelling(cfg, self.overlay, chosen))
-            from wsss_mm.engine.estimate.processes import run_capped
             run_capped([*line, config], self.overlay.cwd, self.overlay.cwd / 'log.txt', START)
 
     def _missing_input(self, node: Any, stage: Stage) -> str | None:
@@ -256,8 +257,7 @@ class ChainEstimate:
         line[line.index('--root') + 1] = str(root)
         scale = 1.
         if data['kind'] == 'toy':
-            counts = {k: get_profile(data['profile']).counts.get(k, v.count) for k, v in SPLITS.items()}
-            named = {Path(p).stem.removeprefix('boxes_').removeprefix('instances_') for p in self.lists}
+            counts, named = image_counts(data['profile']), set(map(split_of, self.lists))
             drawn = {k: min(self.images if k in named or k == 'train' else 1, v) for k, v in counts.items()}
             line += ['--counts', *(f'{k}={v}' for k, v in drawn.items())]
             scale = sum(counts.values()) / sum(drawn.values())
@@ -275,7 +275,6 @@ class ChainEstimate:
         return self._count(dict(ann_file=path)) or len(ids_of(self.overlay.inside(path)))
 
     def _draw_patches(self, data: Mapping[str, Any], found: Estimate) -> None:
-        from wsss_mm.datasets.toy_voc import draw_patches
         start = time.monotonic()
         root = self.overlay.inside(data['root'])
         shutil.rmtree(root, ignore_errors=True)
@@ -332,4 +331,4 @@ def _is_toy(output: str, todo: Sequence[Stage]) -> bool:
 
 
 def _size(folder: Path) -> int:
-    return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob('*') if p.is_file())
+    return sum(blocks(p.stat().st_size) for p in folder.rglob('*') if p.is_file())

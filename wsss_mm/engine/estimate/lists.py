@@ -7,16 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wsss_mm.datasets.json_stream import stream_lists
 from wsss_mm.datasets.label_readers import read_id_list
+from wsss_mm.datasets.prepare_coco import COCO17_COUNTS, COCO_COUNTS, EMPTY_IMAGES
+from wsss_mm.datasets.prepare_voc import VOC_COUNTS, VOC_TRAINVAL
 from wsss_mm.datasets.supervision import hash_order
 from wsss_mm.errors import DataError
 
 _KEYS = ('ann_file', 'mask_ann_file', 'extra_ann_file')
 # Images of the public lists, for data that are not here yet.
 PUBLIC_COUNTS = dict(
-    voc=dict(train=1464, val=1449, trainval=2913, trainaug=10582, test=1456),
-    coco=dict(train=82783, train_objects=82081, val=40504),
-    coco17=dict(instances_train2017=118287, instances_val2017=5000, train2017=118287, val2017=5000))
+    voc=VOC_COUNTS | dict(trainval=VOC_TRAINVAL, test=1456),
+    coco=COCO_COUNTS | dict(train_objects=COCO_COUNTS['train'] - EMPTY_IMAGES['train']),
+    coco17=COCO17_COUNTS)
 
 
 def list_files(node: Any) -> Iterator[str]:
@@ -36,33 +39,23 @@ def list_files(node: Any) -> Iterator[str]:
             yield from list_files(value)
 
 
-def ids_of(path: str | Path) -> list[str]:
-    """Image ids of an id list, or of a COCO file (the stems of its images); empty where there is no such file.
+def split_of(path: str | Path) -> str:
+    """The list that a file is of: ``train`` for ``train.txt``, ``boxes_train.json``, ``instances_train.json``."""
+    return Path(path).stem.removeprefix('boxes_').removeprefix('instances_')
 
-    Of a COCO file nothing but the images' names is kept while it is parsed.
-    """
-    path = Path(path)
+
+def ids_of(path: str | Path) -> list[str]:
+    """Image ids of an id list, or of a COCO file (the stems of its images); empty where there is no such file."""
+    path, found = Path(path), list[str]()
     if not path.is_file():
         return []
-    if path.suffix == '.json':
-        found = _parse(path, lambda node: node if 'images' in node else _name_of(node))
-        return [name for name in found.get('images', ()) if isinstance(name, str)]
     try:
-        return read_id_list(path)
-    except DataError:   # an empty list, as of a split that was not drawn
+        if path.suffix != '.json':
+            return read_id_list(path)   # an error: an empty list, as of a split that was not drawn
+        stream_lists(path, dict(images=lambda image: found.append(Path(image['file_name']).stem)))
+    except (DataError, ValueError, KeyError, TypeError):
         return []
-
-
-def _name_of(node: Mapping[str, Any]) -> str | None:
-    return Path(node['file_name']).stem if 'file_name' in node else None
-
-
-def _parse(path: Path, hook: Any) -> Any:
-    with open(path, encoding='utf-8') as stream:
-        try:
-            return json.load(stream, object_hook=hook)
-        except ValueError:
-            return {}
+    return found
 
 
 def choose(lists: Iterable[Iterable[str]], count: int) -> set[str]:
@@ -82,16 +75,18 @@ def reduced(path: str | Path, keep: set[str]) -> bytes:
         ids = ids_of(path)
         kept = [image_id for image_id in ids if image_id in keep] or ids[:1]
         return ''.join(f'{image_id}\n' for image_id in kept).encode()
-    found = _parse(path, lambda node: None if 'image_id' in node else node)
-    images = [image for image in found['images'] if Path(image['file_name']).stem in keep] or found['images'][:1]
-    numbers = {image['id'] for image in images}
-    full = _parse(path, lambda node: None if node.get('image_id', next(iter(numbers))) not in numbers else node)
-    return json.dumps({**found, 'images': images, 'annotations': [a for a in full['annotations'] if a]}).encode()
+    content: dict[str, list] = dict(images=[], categories=[], annotations=[])
+    stream_lists(path, {name: content[name].append for name in ('images', 'categories')})
+    images = content['images']
+    content['images'] = [image for image in images if Path(image['file_name']).stem in keep] or images[:1]
+    numbers = {image['id'] for image in content['images']}
+    stream_lists(path, dict(annotations=lambda one: content['annotations'].append(one)
+                            if one['image_id'] in numbers else None))
+    return json.dumps(content).encode()
 
 
 def public_count(kind: str, paths: Iterable[str]) -> int | None:
     """Number of images that lists of VOC or COCO name; None where one is not known by its name."""
     counts = PUBLIC_COUNTS.get(kind, {})
-    found = [counts.get(Path(p).stem.removeprefix('boxes_').removeprefix('instances_') if kind == 'voc'
-                        else Path(p).stem) for p in paths]
+    found = [counts.get(split_of(p)) for p in paths]
     return sum(v for v in found if v is not None) if found and None not in found else None

@@ -19,7 +19,7 @@ from wsss_mm.engine.estimate import configs
 from wsss_mm.engine.estimate.overlay import Overlay
 from wsss_mm.engine.estimate.parts import FOLDER, SECONDS
 from wsss_mm.engine.estimate.processes import Ended, run_capped
-from wsss_mm.pseudo_labels.run_folder import read_manifest
+from wsss_mm.pseudo_labels.run_folder import finished_images
 
 START = 60.   # seconds that a process, and the workers that it starts, may take to begin
 _BLOCK = 4096          # files take whole blocks
@@ -168,11 +168,11 @@ def sample_labelling(found: Estimate, command: Sequence[str], cfg: Config, overl
     ended = run_capped([*command, config], overlay.cwd, overlay.cwd / 'log.txt', 2 * START + 2 * seconds,
                        {SECONDS: str(seconds), FOLDER: str(out_dir)})
     found.memory = ended.memory or None
-    records = {r['id']: r for path in sorted(out_dir.glob('manifest*.jsonl')) for r in read_manifest(path)}
+    records = finished_images(out_dir)
     sizes, times = [], []
     for record in records.values():
         stats = [(out_dir / name).stat() for name in record['files']]
-        sizes.append(sum(_blocks(s.st_size) for s in stats) + len(json.dumps(record)))
+        sizes.append(sum(blocks(s.st_size) for s in stats) + len(json.dumps(record)))
         times += [max(s.st_mtime for s in stats)] if stats else []
     if not records and ended.code is not None:
         found.notes.append(f'the sample failed: {_last_error(ended)}')
@@ -180,8 +180,7 @@ def sample_labelling(found: Estimate, command: Sequence[str], cfg: Config, overl
     if count is None:
         found.notes.append('an unknown number of images')
         return set(records)
-    done = sum(len(read_manifest(path)) for path in Path(section.out_dir).glob('manifest*.jsonl'))
-    left = max(0, count - done)
+    left = max(0, count - len(finished_images(Path(section.out_dir))))
     workers = section.get('num_workers', 2)
     found.figures['images'] = left
     if not times:
@@ -203,7 +202,7 @@ def sample_labelling(found: Estimate, command: Sequence[str], cfg: Config, overl
         found.notes.append(f'of {len(records)} images, with the start')
     found.figures.update(image=each, sampled=max(1, len(times) - skipped), start=times[0] - start)
     found.seconds = times[0] - start + each * left
-    whole = sum(_blocks(p.stat().st_size) for p in out_dir.glob('*') if p.is_file()
+    whole = sum(blocks(p.stat().st_size) for p in out_dir.glob('*') if p.is_file()
                 and p.name not in ('run.json', 'manifest.jsonl', 'failures.json'))
     found.disk = int((sum(sizes) + whole) / len(records) * left)
     found.figures['bytes'] = found.disk / left if left else 0.
@@ -242,7 +241,8 @@ def write_config(overlay: Overlay, cfg: Mapping[str, Any]) -> str:
     return str(path)
 
 
-def _blocks(size: int) -> int:
+def blocks(size: int) -> int:
+    """The bytes that a file takes on a disk."""
     return -(-size // _BLOCK) * _BLOCK
 
 

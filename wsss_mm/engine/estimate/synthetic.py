@@ -12,14 +12,16 @@ import numpy as np
 from PIL import Image
 
 from wsss_mm.datasets.coco import CATEGORIES, TAG_FILE
+from wsss_mm.datasets.label_readers import LISTS
 from wsss_mm.datasets.toy_voc import scene
 from wsss_mm.datasets.voc import WeakVOCDataset
+from wsss_mm.datasets.voc_xml import annotation_xml
 from wsss_mm.engine.estimate.overlay import Overlay
+from wsss_mm.files import png_bytes
 from wsss_mm.run_lengths import encode_masks
 
 # Height and width; the commonest of VOC, and of COCO.
 SIZES = dict(voc=(375, 500), coco=(480, 640), coco17=(480, 640))
-_LISTS = 'ImageSets/Segmentation'
 
 
 def stand_in(overlay: Overlay, kind: str, root: str, lists: Iterable[str], count: int) -> set[str]:
@@ -49,15 +51,15 @@ def stand_in(overlay: Overlay, kind: str, root: str, lists: Iterable[str], count
     usual = {'train', 'trainaug', 'val'} if kind == 'voc' else {'train', 'train_objects', 'val'}
     for name in named | usual:
         ids = [one.image_id for one in scenes['val' if name.endswith('val') else 'train']]
-        overlay.write(f'{root}/{_LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
+        overlay.write(f'{root}/{LISTS}/{name}.txt', ''.join(f'{i}\n' for i in ids).encode())
     everything = [one for found in scenes.values() for one in found]
     for one in everything:
         folder = 'JPEGImages' if kind == 'voc' else one.image_id.split('_')[1]
         overlay.write(f'{root}/{folder}/{one.image_id}.jpg', one.jpeg())
-        overlay.write(f'{root}/SegmentationClass/{one.image_id}.png', _png(one.classes))
+        overlay.write(f'{root}/SegmentationClass/{one.image_id}.png', png_bytes(one.classes))
         if kind == 'voc':
-            overlay.write(f'{root}/SegmentationClassAug/{one.image_id}.png', _png(one.classes))
-            overlay.write(f'{root}/SegmentationObject/{one.image_id}.png', _png(one.objects))
+            overlay.write(f'{root}/SegmentationClassAug/{one.image_id}.png', png_bytes(one.classes))
+            overlay.write(f'{root}/SegmentationObject/{one.image_id}.png', png_bytes(one.objects))
             overlay.write(f'{root}/Annotations/{one.image_id}.xml', one.xml().encode())
     if kind == 'coco':
         tags = {one.image_id: one.names for one in everything}
@@ -87,7 +89,7 @@ def stand_in_labels(overlay: Overlay, node: Any, ids_of: Callable[[Path], list[s
                     size = _size_of(overlay.inside(root), image_id, node)
                     blocks = np.random.default_rng(len(image_id)).integers(0, 2, (6, 8), np.uint8)
                     blocks = np.asarray(Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST))
-                    overlay.write(f'{folder}/{image_id}.png', _png(blocks))
+                    overlay.write(f'{folder}/{image_id}.png', png_bytes(blocks))
             filled.append(folder)
     values = node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ()
     return filled + [folder for value in values for folder in stand_in_labels(overlay, value, ids_of)]
@@ -130,13 +132,8 @@ class _Scene:
         return buffer.getvalue()
 
     def xml(self) -> str:
-        items = ''.join(
-            f'<object><name>{self._classes[label]}</name><difficult>0</difficult><bndbox><xmin>{x1 + 1}</xmin><ymin>'
-            f'{y1 + 1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>'
-            for label, (x1, y1, x2, y2) in zip(self.labels, self.boxes, strict=True))
-        height, width = self.size
-        return (f'<annotation><filename>{self.image_id}.jpg</filename><size><width>{width}</width><height>{height}'
-                f'</height><depth>3</depth></size>{items}</annotation>\n')
+        objects = [(self._classes[label], box, False) for label, box in zip(self.labels, self.boxes, strict=True)]
+        return annotation_xml(f'{self.image_id}.jpg', self.size, objects)
 
 
 def _coco_file(scenes: list[_Scene]) -> bytes:
@@ -153,11 +150,3 @@ def _coco_file(scenes: list[_Scene]) -> bytes:
                 bbox=[x1, y1, x2 - x1, y2 - y1], iscrowd=0, area=int(mask.sum()), segmentation=code))
     content: dict[str, Any] = dict(images=images, annotations=annotations, categories=categories)
     return json.dumps(content).encode()
-
-
-def _png(labels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    picture = Image.fromarray(labels)
-    picture.putpalette(bytes(range(256)) * 3)
-    picture.save(buffer, 'PNG')
-    return buffer.getvalue()
