@@ -1,6 +1,8 @@
-"""What the toy's quality benchmarks share: one world at a time, the project's tools, what a config stands on."""
+"""What the toy's quality benchmarks share: one world at a time, the project's tools, what a config stands on, and how
+scores are shown."""
 
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -43,6 +45,12 @@ def run_before(log: Path, config: str, own: bool = False) -> None:
         run_stages(log, stages.needs(stages.Stage('labels', config)))
     else:
         run_stages(log, stages.direct_prerequisites(stages.load_config(config)))
+
+
+def mean_sd(values: list[float], digits: int = 1) -> str:
+    """Mean and standard deviation."""
+    mean = f'{statistics.mean(values):.{digits}f}'
+    return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
 def slug(name: str) -> str:

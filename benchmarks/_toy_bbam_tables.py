@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toy_image_tags import mean_sd
+from _toy import mean_sd
 
 EDGES = (26., 29., 33., 37.)   # sides that part the toy's objects into about fifths
 SIDE_NAMES = ('< 26', '26 to 29', '29 to 33', '33 to 37', '> 37')

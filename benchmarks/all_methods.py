@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _toy import ROOT, choose_world
+from _toy import ROOT, call, choose_world, mean_sd
 
 RESULTS = ROOT / 'benchmarks/results/all_methods'
 
@@ -147,8 +147,8 @@ class World:
             out = ROOT / cfg.work_dir / 'predictions/val.json'
             if not out.is_file():
                 checkpoint = str(ROOT / cfg.work_dir / 'final.pth')
-                measured([sys.executable, 'tools/test.py', cfg.filename, checkpoint, '--work-dir', str(out.parent),
-                          '--cfg-options', f'test_evaluator.outfile={out}'], self.log)
+                call(self.log, 'test', cfg.filename, checkpoint, '--work-dir', str(out.parent),
+                     '--cfg-options', f'test_evaluator.outfile={out}')
             return dict(ap50=instance_ap(data / 'annotations/instances_val.json', out, kind='segm').row()['AP50'])
 
         def miou(labels: str | Path, split: str) -> float:
@@ -164,10 +164,7 @@ def spread(values: list[float]) -> str:
     """Mean and standard deviation; a single value with the number of worlds."""
     if not values:
         return 'not run'
-    if len(values) == 1:
-        return f'{values[0]:.1f} (1 world)'
-    shown = f'{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}'
-    return shown + ('' if len(values) > 2 else ' (2 worlds)')
+    return mean_sd(values) + ('', ' (1 world)', ' (2 worlds)', '')[min(len(values), 3)]
 
 
 def cost_of(name: str, found: dict[str, Any]) -> tuple[str, str]:

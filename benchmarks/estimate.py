@@ -23,8 +23,8 @@ PROFILES = dict(cam='tags', bap='boxes')
 HEADER = """# The dry run against the run
 
 `OMP_NUM_THREADS=1 python benchmarks/estimate.py{arguments}`: toy chains, {iterations} iterations a training, {cores}
-cores. **The machine was doing other work**: the load is the mean of a minute, as the estimate began and as each stage
-ended. An estimate holds for the load that it met; where the load then was another, so is the time.
+cores. The load is the mean of a minute, as the estimate began and as each stage ended. An estimate holds for the load
+that it met; where the load then was another, so is the time.
 
 """
 

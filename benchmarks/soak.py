@@ -7,6 +7,8 @@ tmpfs.
 
     python benchmarks/soak.py                         # writes benchmarks/results/soak.md
     python benchmarks/soak.py --only 'worker killed' --kills 20
+
+SIGTERM ends the scenario at hand with the interruptions it has had, and the program with it.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ COLUMNS = ('scenario', 'interruptions', 'starts', 'complete runs', 'labels', 'le
 class Found:
     """What a scenario counts, and what was wrong."""
 
+    stopped = False   # by SIGTERM: no more interruptions, the run is completed and its row written
+
     def __init__(self, bench: Bench, minutes: float = float('inf')) -> None:
         self.bench, self.began = bench, bench.starts
         self.end = time.monotonic() + 60 * minutes
@@ -47,7 +51,7 @@ class Found:
 
     def wants(self, kills: int) -> bool:
         """Whether there is something left to interrupt, and time for it."""
-        return self.interruptions < max(kills, 1) and time.monotonic() < self.end
+        return not self.stopped and self.interruptions < max(kills, 1) and time.monotonic() < self.end
 
     def check(self, out: Path, config: Path | None = None, verify: bool = False) -> None:
         """Compare a complete run."""
@@ -318,7 +322,7 @@ def main() -> int:
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     store = folder / f'results_{arguments.kills}_{arguments.images}_{arguments.seed}.json'
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))   # so that nothing is left running
+    signal.signal(signal.SIGTERM, lambda *_: setattr(Found, 'stopped', True))
     bench = Bench(folder, arguments.images)
     print(f'unbroken run: {bench.make_unbroken():.0f} s', flush=True)
     try:
@@ -332,6 +336,8 @@ def main() -> int:
             files.write_json(store, results)
             print(f'{name}: {results[name]}', flush=True)
             arguments.report.write_text(table(results, arguments), encoding='utf-8')
+            if Found.stopped:
+                break
     finally:
         bench.sweep()
     results = files.read_json(store) or {}

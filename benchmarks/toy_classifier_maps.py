@@ -16,8 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from _toy import ROOT, call, choose_world, run_before, slug
-from toy_image_tags import mean_sd
+from _toy import ROOT, call, choose_world, mean_sd, run_before, slug
 
 from wsss_mm.config_hash import digest
 

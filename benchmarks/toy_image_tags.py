@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from _toy import ROOT, call, choose_world, run_before, slug
+from _toy import ROOT, call, choose_world, mean_sd, run_before, slug
 
 
 class Row(NamedTuple):
@@ -171,12 +171,6 @@ def training_seconds(work_dir: Path) -> float:
              for line in path.read_text().splitlines()]
     times = [line['time'] for line in lines if 'time' in line]
     return statistics.mean(times) * lines[-1]['step'] if times else float('nan')
-
-
-def mean_sd(values: list[float], digits: int = 1) -> str:
-    """Mean and standard deviation."""
-    mean = f'{statistics.mean(values):.{digits}f}'
-    return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
 def table(results: dict[str, dict[int, dict]]) -> str:

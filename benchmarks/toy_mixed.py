@@ -20,7 +20,7 @@ import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from _toy import ROOT, call, choose_world, run_stages, slug
+from _toy import ROOT, call, choose_world, mean_sd, run_stages, slug
 from toy_boxes import last_val
 
 COST = dict(tags=20.0, boxes=38.1, masks=239.7)
@@ -163,11 +163,6 @@ def branch_miou(checkpoint: Path, data: Path) -> float:
     return 100 * counted.miou()
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    return f'{statistics.mean(values):.1f}' + (f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else '')
-
-
 def table(results: dict[tuple[int, str, int], dict]) -> str:
     """The Markdown tables, of the runs that are there."""
     worlds = sorted({world for world, _, _ in results})
@@ -182,15 +177,15 @@ def table(results: dict[tuple[int, str, int], dict]) -> str:
         for arm, found in runs.items():
             images = ' / '.join(str(found[0]['counts'].get(kind, 0)) for kind in COST)
             segmentors = [f['segmentor'] for f in found]
-            branch = '–' if found[0]['branch'] is None else spread([f['branch'] for f in found])
-            lines.append(f'| {arm} | {images} | {found[0]["cost"]:.0f} | {spread([f["labels"] for f in found])} | '
-                         f'{" / ".join(f"{v:.1f}" for v in segmentors)} | {spread(segmentors)} | {branch} |')
+            branch = '–' if found[0]['branch'] is None else mean_sd([f['branch'] for f in found])
+            lines.append(f'| {arm} | {images} | {found[0]["cost"]:.0f} | {mean_sd([f["labels"] for f in found])} | '
+                         f'{" / ".join(f"{v:.1f}" for v in segmentors)} | {mean_sd(segmentors)} | {branch} |')
         lines += ['', 'Differences of the segmentors, same world, points of mIoU:', '', '| | mean ± sd | smallest | '
                   'largest |', '|---|---|---|---|']
         for arm in (a for a in runs if len(ARMS[a]) > 1):
             for part in (p for p in ARMS[arm] if p in runs):
                 gaps = [a['segmentor'] - b['segmentor'] for a, b in zip(runs[arm], runs[part], strict=True)]
-                lines.append(f'| {arm} − {part} | {spread(gaps)} | {min(gaps):+.1f} | {max(gaps):+.1f} |')
+                lines.append(f'| {arm} − {part} | {mean_sd(gaps)} | {min(gaps):+.1f} | {max(gaps):+.1f} |')
         lines.append('')
     return '\n'.join(lines)
 

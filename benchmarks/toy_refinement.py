@@ -17,9 +17,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from _toy import ROOT, choose_world, run_stages
+from _toy import ROOT, choose_world, mean_sd, run_stages
 from toy_classifier_maps import describe_machine
-from toy_image_tags import mean_sd
 
 CONTEXT = ('train', 'boat')   # mostly on rails and on water, which class maps of tags cover too
 OTHERS = ('cat', 'dog', 'cow', 'car')

@@ -151,8 +151,7 @@ def test_labels_and_a_training_under_torchrun(training, classifier, run_line, tm
     tools = ROOT / 'tools'
     launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     said = run_line([*launcher, str(tools / 'generate.py'), training, '--checkpoint', str(classifier)], tmp_path)
-    # process 0 speaks for both; where process 1 has ended the run, it leaves with what it had seen last
-    assert said.stdout.count('16/16') <= 1 and said.stdout.count('labels → ') >= 1
+    assert said.stdout.count('16/16') == 1   # process 0 speaks for both, whoever ends the run
     assert 'Traceback' not in said.stderr
     cfg = Config.fromfile(training)
     two = Path(cfg.pseudo_labels.out_dir)

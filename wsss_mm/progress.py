@@ -31,10 +31,13 @@ class Progress:
         self.reach(self.done + 1, self.failed + failed)
 
     def reach(self, done: int, failed: int) -> None:
-        """:meth:`step` for work that others have a part in: so many items are finished, so many of them failed."""
+        """:meth:`step` for work that others have a part in: so many items are finished, so many of them failed.
+
+        The line of all of them is left to :meth:`finish`.
+        """
         self.done, self.failed = done, failed
         now = time.monotonic()
-        if now - self._last >= (.2 if self._tty else self.interval):
+        if done != self.total and now - self._last >= (.2 if self._tty else self.interval):
             self._last = now
             self._print(end='' if self._tty else '\n')
 

@@ -1,20 +1,12 @@
 # Mixed supervision on toy VOC: of 400 images 28 carry masks, 84 boxes, all others tags. One network learns from all of
 # them, one run labels all of them. Profile `tags`, the one on which both tag and box methods work.
-_base_ = ['../_base_/toy_voc_tags.py', '../_base_/default_runtime.py']
-data_root = {{_base_.data_root}}
-crop_size = {{_base_.crop_size}}
-prerequisites = [{{_base_.toy_data}}, dict(run='train', config='configs/pretrain/textures_tags_toy.py')]
+_base_ = '../cam/classifier_toy.py'
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/mixed/classifier'
 max_iters = 500
 
 # ---- one network: tags, boxes and masks share the backbone and the classifier's weights
 model = dict(
-    type='wsss_mm.CAMClassifier',
-    data_preprocessor={{_base_.data_preprocessor}},
-    backbone=dict(
-        type='wsss_mm.ToyNet', output_stride=4,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pretrain/textures_tags/final.pth', prefix='backbone.')),
-    head=dict(type='wsss_mm.MixedHead', num_classes=6, in_channels=96, grid_size=4, roi_size=(2, 2)),
+    head=dict(type='wsss_mm.MixedHead', grid_size=4, roi_size=(2, 2)),
     objectives=[
         dict(type='wsss_mm.AttentionSupervision', mask_weight=1., box_weight=0.),
         dict(
@@ -25,24 +17,19 @@ model = dict(
                 loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, avg_non_ignore=True)))])
 # a quarter of every batch are images with boxes or masks
 train_dataloader = dict(
-    batch_size=16, num_workers=1, persistent_workers=True,
-    sampler=dict(type='wsss_mm.MixedSupervisionSampler', batch_size=16, extra_per_batch=4),
+    sampler=dict(_delete_=True, type='wsss_mm.MixedSupervisionSampler', batch_size=16, extra_per_batch=4),
     dataset=dict(
-        type='wsss_mm.ToyVOCDataset', data_root=data_root, ann_file='ImageSets/Segmentation/train.txt',
         mask_count=28, box_count=84,
         pipeline=[
             dict(type='wsss_mm.LoadImage'),
             dict(type='wsss_mm.LoadWeakLabels'),
             dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
             dict(type='wsss_mm.RandomScale', ratio_range=(.85, 1.2)),
-            dict(type='wsss_mm.RandomCropWithBoxes', crop_size=crop_size, min_visible=2),
+            dict(type='wsss_mm.RandomCropWithBoxes', crop_size={{_base_.crop_size}}, min_visible=2),
             dict(type='RandomFlip', prob=.5),
             dict(type='wsss_mm.ColorJitter', brightness=.3, contrast=.3, saturation=.3),
             dict(type='wsss_mm.PackWeakInputs')]))
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters)
-optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=5e-4),
-    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=.3)}))
+train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type='LinearLR', start_factor=.04, by_epoch=False, begin=0, end=100),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=False, begin=100, end=max_iters)]
@@ -50,9 +37,7 @@ param_scheduler = [
 # ---- one labelling run; the CRF was chosen on world 100, which no score is taken from
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/mixed/labels',
-    num_workers=1,
     dataset=dict(
-        type='wsss_mm.ToyVOCDataset', data_root=data_root, test_mode=True,
         ann_file='ImageSets/Segmentation/train.txt', mask_count=28, box_count=84,
         pipeline=[
             dict(type='wsss_mm.LoadImage'),
@@ -60,7 +45,7 @@ pseudo_labels = dict(
             dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
             dict(type='wsss_mm.PackWeakInputs')]),
     generator=dict(
-        type='wsss_mm.MixedLabels', boxes=dict(rel_threshold=.98),
+        _delete_=True, type='wsss_mm.MixedLabels', boxes=dict(rel_threshold=.98),
         refiner=dict(
             type='wsss_mm.DenseCRF', bilateral_weight=2, bilateral_xy=16, bilateral_rgb=6, gaussian_weight=1,
             gaussian_xy=2, iterations=10)))

@@ -104,12 +104,18 @@ class LabellingRun:
         ids = [image_id for image_id, _ in path_of]
         batches = size_batches([path for _, path in path_of], 1 if self.model is None else self.batch_size)
         labelled: set[str] = set()
+        progress: Progress | None = None
         while True:
             if self.folder.begin(ids):
+                if progress:
+                    progress.reach(len(ids), 0)
+                    progress.finish()
                 return self._result(ids, labelled, complete=True)
+            progress = progress or Progress(len(ids), f'labels → {self.folder.root}',
+                                            done=len(ids) - len(self.folder.open_ids), quiet=rank() != 0)
             try:
                 with self.folder:
-                    self._work(ids, batches, labelled)
+                    self._work(ids, batches, labelled, progress)
                     complete = self.folder.finish(self.generator.gather)
                 return self._result(ids, labelled, complete)
             except SharingEnded:   # another process ended the run before this one had seen all of it: look again
@@ -120,14 +126,13 @@ class LabellingRun:
         return dict(complete=complete, labelled=len(labelled), skipped=len(ids) - len(labelled) - len(failures),
                     failures=failures)
 
-    def _work(self, ids: Sequence[str], batches: Sequence[Sequence[int]], labelled: set[str]) -> None:
+    def _work(self, ids: Sequence[str], batches: Sequence[Sequence[int]], labelled: set[str],
+              progress: Progress) -> None:
         """Label until no image of the list is left, by this process or another."""
         left, failures = self.folder.open_ids, self.folder.failures
         per_share = math.ceil(len(batches) / _SHARES)
         shares = [batches[i:i + per_share] for i in range(0, len(batches), per_share)] if batches else []
         share_ids = [[ids[i] for batch in share for i in batch] for share in shares]
-        progress = Progress(len(ids), f'labels → {self.folder.root}', done=len(ids) - len(left),
-                            quiet=rank() != 0)
         if self.model is not None:
             self.model.to(self.device).eval()
         constants = {k: v.detach().float().cpu() for k, v in self.generator.constants(self.model).items()}
