@@ -74,11 +74,13 @@ def find_config(path: str | Path) -> Path:
     Raises:
         ConfigError: not there.
     """
-    for base in (Path(), _ROOT, _ROOT / 'wsss_mm/.mim'):
+    shipped = [_ROOT, _ROOT / 'wsss_mm/.mim']   # a checkout's, an installed package's
+    for base in (Path(), *shipped):
         if (base / path).is_file():
             return base / path
-    raise ConfigError('no such config', file=path, expected=f'a file below {Path.cwd()} or {_ROOT}',
-                      fix='ls configs/*/')
+    there = next((base / 'configs' for base in shipped if (base / 'configs').is_dir()), Path('configs'))
+    below = ' or '.join(dict.fromkeys([str(Path.cwd()), str(there.parent)]))
+    raise ConfigError('no such config', file=path, expected=f'a file below {below}', fix=f'ls {there}/*/')
 
 
 def load_config(path: str | Path) -> Config:
