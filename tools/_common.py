@@ -31,5 +31,5 @@ def run(main: Callable[[], int | None]) -> None:
         print(f'\nerror: {own_text(error)}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print('\ninterrupted; the same command goes on from here', file=sys.stderr)
+        print('\ninterrupted; repeat the same command: what is complete is kept', file=sys.stderr)
         sys.exit(130)
