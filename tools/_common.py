@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def run(main: Callable[[], int | None]) -> None:
     # Pretrained weights named by URL are read by torch.hub, which would otherwise unpickle whatever they hold.
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(TOOLS.parent), os.environ.get('PYTHONPATH')]))
+    # mmseg's heads build their losses by a function that mmseg itself calls deprecated: nothing a user could change.
+    warnings.filterwarnings('ignore', message='``build_loss`` would be deprecated')
     try:
         check_requirements()
         sys.exit(main() or 0)
