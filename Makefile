@@ -6,9 +6,11 @@
 # make docs   the documentation as a site, in site/
 #
 # WHEELHOUSE=folder   take ready-made wheels (mmcv, pydensecrf) from there instead of compiling them
+# JOBS=2   processes that the tests are divided among, file by file
 # PYTHON=python3.11   the interpreter of the environment
 PYTHON ?= python3
 WHEELHOUSE ?=
+JOBS ?= 2
 # openmmlab, or its maintained forks: onedl. Their packages overwrite each other's files, so each has an environment.
 LINEAGE := openmmlab
 ifeq ($(LINEAGE),onedl)
@@ -20,6 +22,8 @@ MMCV := mmcv==2.1.0
 endif
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+# By file: what a file's tests prepare is prepared once.
+SHARED := -n $(JOBS) --dist loadfile
 FIND := $(if $(WHEELHOUSE),--find-links $(abspath $(WHEELHOUSE)))
 STAMP := $(VENV)/.done
 
@@ -58,13 +62,13 @@ $(STAMP)-package: $(STAMP)-mmcv $(STAMP)-crf pyproject.toml
 	@touch $@
 
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED)
 
 env-onedl:
 	$(MAKE) env LINEAGE=onedl
 
 test-onedl: env-onedl
-	OMP_NUM_THREADS=1 .venv-onedl/bin/python -m pytest $$(sed 's/#.*//' tests/lineage.txt)
+	OMP_NUM_THREADS=1 .venv-onedl/bin/python -m pytest $(SHARED) $$(sed 's/#.*//' tests/lineage.txt)
 
 lint: env
 	$(BIN)/ruff check .
