@@ -32,6 +32,15 @@ REFERENCE = {
     'explainers': 'Explainers of detectors', 'refinement': 'Refiners: CRF, walks, proposals',
     'pseudo_labels': 'Label generators', 'engine': 'Hooks and stages', 'evaluation': 'Scores',
     'visualization': 'Reports and pictures', 'structures': 'What the stations hand on'}
+# Tables without a heading, as scripts print them.
+TABLES = {
+    'dense_crf': 'The dense CRF', 'rib_region': "RIB's region", 'toy_bbam': 'Toy: BBAM', 'toy_boxes': 'Toy: boxes',
+    'toy_classifier_maps': 'Toy: FickleNet, AdvCAM, RIB, W-OoD', 'toy_image_tags': 'Toy: GAIN, AEFT, VWE',
+    'toy_image_tags_ablations': 'Toy: ablations of AEFT and VWE', 'toy_image_tags_resnet18': 'Toy: with a ResNet-18',
+    'toy_image_tags_short': 'Toy: short trainings', 'toy_image_tags_world100': 'Toy: the world of the settings',
+    'toy_mixed': 'Toy: mixed supervision', 'toy_ood': 'Toy: OoD images',
+    'toy_refinement': 'Toy: CRF, PSA, IRN, SEC, DSRG',
+    'toy_tags': "Toy: boxes' methods on tags' images", 'walk_ceiling': 'Toy: what holds back the walk'}
 _LINK = re.compile(r'\]\(([^)#\s]+)')
 
 
@@ -52,7 +61,10 @@ def _several(child: Any) -> list[Any]:
         return [_filled(child)]
     if child.startswith('reference/'):
         return [f'reference/{package}.md' for package in REFERENCE]
-    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(child))
+    names = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(child))
+    if len(names) > 1:
+        names = [name for name in names if name != 'benchmarks/results/all_methods.md']   # it has a place of its own
+    return [{TABLES[Path(name).stem]: name} if Path(name).stem in TABLES else name for name in names]
 
 
 def on_files(files: Files, config: Any) -> Files:
