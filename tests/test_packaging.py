@@ -148,6 +148,15 @@ def test_installed_tools_find_the_installed_configs(installed, tmp_path):
     assert any('configs/bap/classifier_toy.py' in step for step in steps)
 
 
+def test_advice_of_the_installed_package_names_commands_that_it_has(installed, tmp_path):
+    said = run(installed, tmp_path, '-c', """
+from wsss_mm.errors import ConfigError
+error = ConfigError('no boxes', fix='python tools/prepare_dataset.py instances --root data   (from its XML)')
+print(error)""")
+    assert said == 'no boxes\n  to mend it: python -m wsss_mm prepare_dataset instances --root data   (from its XML)\n'
+    assert 'usage' in run(installed, tmp_path, '-m', 'wsss_mm', 'prepare_dataset', 'instances', '--help')
+
+
 def metafiles():
     """Every metafile of the model index: path → content."""
     return {path: yaml.safe_load((ROOT / path).read_text())

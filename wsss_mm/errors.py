@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from pathlib import Path
+
+_IN_REPOSITORY = (Path(__file__).resolve().parents[1] / 'tools/_common.py').is_file()
 
 
 class WSSSError(Exception):
@@ -31,8 +34,13 @@ class WSSSError(Exception):
         if self.expected:
             lines.append(f'  expected: {self.expected}')
         if self.fix:
-            lines.append(f'  to mend it: {self.fix}')
+            lines.append(f'  to mend it: {_as_installed(self.fix)}')
         return '\n'.join(lines)
+
+
+def _as_installed(text: str) -> str:
+    """Commands as they can be called here: an installed package has no ``tools`` folder to name."""
+    return text if _IN_REPOSITORY else re.sub(r'python tools/(\w+)\.py', r'python -m wsss_mm \1', text)
 
 
 def _rebuild(kind: type[WSSSError], problem: str, file: str | None, expected: str | None,
