@@ -1,4 +1,4 @@
-"""What worker processes of every kind need: one thread, and an end with their parent."""
+"""What worker processes of every kind need: one thread, an end with their parent, and an end with their pool."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import torch
+
+_LOOK = 5.   # seconds between two looks at whether a pool is broken
 
 
 def start_worker() -> None:
@@ -23,3 +29,51 @@ def _leave_with_parent() -> None:
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Spawned worker processes; one that dies breaks the pool and never hangs it.
+
+    CPython before 3.12 does not guard the breaking of a pool against a ``submit`` at the same moment: a process that is
+    being started then is waited for and never told to end, or cannot be started, and the future may never be settled.
+    So what is left of a broken pool is killed as it is shut down, and :meth:`first` does not wait for its futures.
+
+    Args:
+        num_workers: Number of processes.
+        initializer: Called first in each of them; has to call :func:`start_worker`.
+        initargs: Its arguments.
+    """
+
+    def __init__(self, num_workers: int, initializer: Callable[..., None] = start_worker,
+                 initargs: tuple[Any, ...] = ()) -> None:
+        # spawn: a forked child of a process with running torch threads can hang
+        super().__init__(num_workers, mp_context=multiprocessing.get_context('spawn'), initializer=initializer,
+                         initargs=initargs)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """As of the base class.
+
+        Raises:
+            BrokenProcessPool: a process has died.
+        """
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except OSError:
+            if self._broken:   # its pipes were closed before another process had got them
+                raise BrokenProcessPool('a process died while another was started') from None
+            raise
+
+    def first(self, futures: Iterable[Future]) -> set[Future]:
+        """Wait until at least one future is done; none are where the pool broke without settling any."""
+        futures = list(futures)
+        while True:
+            done = wait(futures, _LOOK, FIRST_COMPLETED).done
+            if done or self._broken:
+                return done
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As of the base class."""
+        if self._broken:
+            for process in list((self._processes or {}).values()):
+                process.kill()
+        super().shutdown(wait, cancel_futures=cancel_futures)

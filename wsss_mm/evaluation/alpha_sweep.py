@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from wsss_mm.errors import ConfigError, DataError
 from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.files import read_scored_map
 from wsss_mm.localization import best_class
-from wsss_mm.processes import start_worker
+from wsss_mm.processes import WorkerPool
 from wsss_mm.pseudo_labels.class_map_labels import background_scores
 from wsss_mm.refinement import DenseCRF
 from wsss_mm.structures import ClassMaps
@@ -143,8 +141,7 @@ def _each(count: Callable[[str], np.ndarray], ids: Sequence[str], num_workers: i
     if not num_workers:
         yield from map(count, ids)
         return
-    # spawn: a forked child of a process with running torch threads can hang
-    with ProcessPoolExecutor(num_workers, multiprocessing.get_context('spawn'), start_worker) as pool:
+    with WorkerPool(num_workers) as pool:
         try:
             yield from pool.map(count, ids)
         except BaseException:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from wsss_mm.errors import WSSSError, describe_error
 from wsss_mm.files import label_png
-from wsss_mm.processes import start_worker
+from wsss_mm.processes import WorkerPool, start_worker
 from wsss_mm.pseudo_labels.generator import LabelGenerator
 from wsss_mm.pseudo_labels.run_folder import unwritable, write_files
 
@@ -43,17 +42,14 @@ class LabelWorkers:
                  owner: str | int, num_workers: int) -> None:
         self._setup = (generator, _arrays(constants), palette, root, owner)
         self._num_workers, self._limit = num_workers, 2 * num_workers + 2
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
         self._deaths = 0   # one after the other
         self._threads = torch.get_num_threads()
         self._start()
 
     def _start(self) -> None:
         if self._num_workers:
-            # spawn: a forked child of a process with running torch threads can hang.
-            self._pool = ProcessPoolExecutor(
-                self._num_workers, mp_context=multiprocessing.get_context('spawn'), initializer=_start_worker,
-                initargs=self._setup)
+            self._pool = WorkerPool(self._num_workers, _start_worker, self._setup)
 
     def __enter__(self) -> LabelWorkers:
         return self
@@ -78,7 +74,7 @@ class LabelWorkers:
                 continue
             yield from self._submit(running, (image_id, sample, _arrays(features)))
             # What is done goes into the manifest at once; only a full queue makes the network wait.
-            yield from self._finished(running, timeout=None if len(running) >= self._limit else 0)
+            yield from self._finished(running, wait_for_one=len(running) >= self._limit)
         while running:
             yield from self._finished(running)
 
@@ -93,8 +89,12 @@ class LabelWorkers:
         assert self._pool is not None
         return self._pool.submit(_label, *job)
 
-    def _finished(self, running: dict[Future, tuple], timeout: float | None = None) -> Iterator[tuple]:
-        for future in wait(running, timeout=timeout, return_when=FIRST_COMPLETED).done:
+    def _finished(self, running: dict[Future, tuple], wait_for_one: bool = True) -> Iterator[tuple]:
+        assert self._pool is not None
+        done = self._pool.first(running) if wait_for_one else wait(running, 0).done
+        if wait_for_one and not done:
+            yield from self._one_by_one(running)
+        for future in done:
             try:
                 found = future.result()
             except BrokenProcessPool:
@@ -115,7 +115,7 @@ class LabelWorkers:
                 yield done[job[0]]
                 continue
             try:
-                result = self._send(job).result()
+                result = self._alone(job)
                 self._deaths = 0
             except BrokenProcessPool:
                 self._deaths += 1
@@ -128,6 +128,13 @@ class LabelWorkers:
                 result = job[0], {}, [], ('the process that labelled it died twice, the second time with no other '
                                           'image under way (killed, or out of memory)')
             yield result
+
+    def _alone(self, job: tuple) -> tuple:
+        assert self._pool is not None
+        future = self._send(job)
+        if not self._pool.first([future]):
+            raise BrokenProcessPool
+        return future.result()
 
     def _restart(self) -> None:
         if self._pool:

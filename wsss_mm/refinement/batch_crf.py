@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError, WSSSError
-from wsss_mm.processes import start_worker
+from wsss_mm.processes import WorkerPool
 from wsss_mm.refinement.dense_crf import mean_field, normalised_kernel
 from wsss_mm.registry import TASK_UTILS
 
@@ -75,7 +73,7 @@ class BatchCRF:
         self.weights = bilateral_weight, gaussian_weight
         self.bilateral_xy, self.bilateral_rgb, self.gaussian_xy = bilateral_xy, bilateral_rgb, gaussian_xy
         self.iterations, self.kernel, self.classes, self.num_workers = iterations, kernel, classes, num_workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
 
     @torch.no_grad()
     def __call__(self, images: Tensor, unary: Tensor, tags: Tensor | None = None, valid: Tensor | None = None
@@ -176,9 +174,7 @@ class BatchCRF:
         if not self.num_workers:
             return [self.infer(*job) for job in jobs]
         if self._pool is None:
-            # spawn: a forked child of a process with running torch threads can hang.
-            self._pool = ProcessPoolExecutor(self.num_workers, mp_context=multiprocessing.get_context('spawn'),
-                                             initializer=start_worker)
+            self._pool = WorkerPool(self.num_workers)
         try:
             return list(self._pool.map(_infer, [self] * len(jobs), *zip(*jobs, strict=True)))
         except BrokenProcessPool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 
@@ -13,7 +12,7 @@ from wsss_mm.datasets.check.image import ImageFacts, ImageJob, look_at
 from wsss_mm.datasets.check.layouts import Layout
 from wsss_mm.datasets.check.report import CheckReport, Collector
 from wsss_mm.errors import WSSSError
-from wsss_mm.processes import start_worker
+from wsss_mm.processes import WorkerPool
 
 _CHUNK = 16
 
@@ -47,8 +46,7 @@ def _in_processes(jobs: Iterable[ImageJob], classes: Sequence[str], workers: int
     """Facts in the order of the jobs; few are under way at a time, so that memory stays flat."""
     jobs = iter(jobs)
     running: deque[Future] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('spawn'),
-                             initializer=start_worker) as pool:
+    with WorkerPool(workers) as pool:
         try:
             while True:
                 while len(running) < 3 * workers and (chunk := list(islice(jobs, _CHUNK))):
