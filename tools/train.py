@@ -10,7 +10,9 @@ Examples:
 """
 
 import argparse
+import contextlib
 import os
+import sys
 
 import _common
 
@@ -99,20 +101,26 @@ def train_in_processes(args, count: int) -> int:
     return subprocess.run(in_processes(line, count), check=False).returncode
 
 
-def print_estimate(line, given, options, report, args) -> None:
+def print_estimate(line, given, options, report, args, out) -> None:
     """Print how long the stages will take."""
     import json
-    import sys
 
     from wsss_mm.engine.estimate import table
     from wsss_mm.engine.estimate.chain import ChainEstimate
     found = ChainEstimate(line, _common.TOOLS, args.sample, args.budget, given, options, report,
                           say=lambda text: print(text, file=sys.stderr, flush=True)).run()
-    print(json.dumps(table.as_json(found), indent=1) if args.json else table.as_text(found))
+    print(json.dumps(table.as_json(found), indent=1) if args.json else table.as_text(found), file=out)
 
 
 def main() -> int:
-    args = parse_args()
+    args, out = parse_args(), sys.stdout
+    # JSON alone goes to stdout: some packages announce there, as they are imported, what they do without.
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        return run(args, out)
+
+
+def run(args, out) -> int:
+    """Run what the arguments ask for; an estimate is printed to ``out``."""
     from wsss_mm import registry  # noqa: F401  own checkpoints become loadable
     from wsss_mm.distributed import checked_count, world_size
     from wsss_mm.engine import stages
@@ -146,7 +154,7 @@ def main() -> int:
     if args.estimate:
         alone = args.no_prerequisites
         print_estimate([own] if alone else [*before, own, *after], {own: cfg} if changed or args.work_dir else {},
-                       {own: ['--amp']} if args.amp else {}, cfg if cfg.get('report') and not alone else None, args)
+                       {own: ['--amp']} if args.amp else {}, cfg if cfg.get('report') and not alone else None, args, out)
         return 0
     stages.run_stages(before, _common.TOOLS, total=total, processes=processes)
     head = f'[{len(before) + 1}/{total}] {own.key}'
