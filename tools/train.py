@@ -154,7 +154,8 @@ def run(args, out) -> int:
     if args.estimate:
         alone = args.no_prerequisites
         print_estimate([own] if alone else [*before, own, *after], {own: cfg} if changed or args.work_dir else {},
-                       {own: ['--amp']} if args.amp else {}, cfg if cfg.get('report') and not alone else None, args, out)
+                       {own: ['--amp']} if args.amp else {}, cfg if cfg.get('report') and not alone else None, args,
+                       out)
         return 0
     stages.run_stages(before, _common.TOOLS, total=total, processes=processes)
     head = f'[{len(before) + 1}/{total}] {own.key}'
