@@ -43,6 +43,19 @@ def contents(root):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob('*')) if p.is_file()}
 
 
+def test_a_flipped_bit_in_a_manifest_is_mended(tmp_path):
+    """What the line stood for is made again, and the manifest is what it was."""
+    ids = list('abc')
+    label(tmp_path, ids)
+    whole, manifest = contents(tmp_path), tmp_path / 'manifest.jsonl'
+    for position in range(0, 8 * len(whole['manifest.jsonl']), 13):   # every byte or two, all eight bits in turn
+        damaged = bytearray(whole['manifest.jsonl'])
+        damaged[position // 8] ^= 1 << position % 8
+        manifest.write_bytes(damaged)
+        assert label(tmp_path, ids)[0] and manifest.read_bytes() == whole['manifest.jsonl'], bytes(damaged)
+    assert contents(tmp_path) == whole
+
+
 def test_interrupted_run_ends_as_an_unbroken_one(tmp_path):
     ids = list('abcdef')
     assert label(tmp_path / 'whole', ids) == (True, ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,7 +220,11 @@ class RunFolder:
             joined = path.name == 'manifest.jsonl'
             doubted = verify and (joined or not self.sharing.is_here(path.stem))
             over = verify and (joined or self.sharing.is_gone(path.stem))
-            for record in _records(text):
+            records = _records(text)
+            known = Counter(record['id'] for record in records)
+            for record in records:
+                if joined and known[record['id']] > 1:   # damage has made one id another's, and both are in doubt
+                    continue
                 made = record.get('files')
                 if not over if made is None else not doubted or all(map(self._intact, made, made.values())):
                     self._settle(record)
@@ -292,10 +297,14 @@ def _records(text: bytes) -> list[dict]:
 
 
 def _is_record(record: Any) -> bool:
+    """Whether a line holds what :class:`RunFolder` writes, and nothing else: a flipped bit may leave valid JSON."""
     if not isinstance(record, dict) or not isinstance(record.get('id'), str):
         return False
-    made = record.get('files')
-    return isinstance(record.get('failed'), str) if made is None else isinstance(made, dict)
+    made, notes = record.get('files'), record.get('notes')
+    if made is None:
+        return record.keys() == {'id', 'failed'} and isinstance(record['failed'], str)
+    return (record.keys() == {'id', 'files', 'notes'} and isinstance(made, dict) and isinstance(notes, list)
+            and all(isinstance(text, str) for text in (*made.values(), *notes)))
 
 
 @contextmanager
