@@ -143,10 +143,10 @@ class World:
         from wsss_mm.datasets.toy_voc import TOY_CLASSES
         from wsss_mm.evaluation import evaluate_folder, instance_ap
         data = ROOT / f'data/toy_voc/{method.profile}_world{self.number}'
-        if not cfg.get('pseudo_labels'):
+        checkpoint = str(ROOT / cfg.work_dir / 'final.pth')
+        if 'roi_head' in cfg.model:
             out = ROOT / cfg.work_dir / 'predictions/val.json'
             if not out.is_file():
-                checkpoint = str(ROOT / cfg.work_dir / 'final.pth')
                 call(self.log, 'test', cfg.filename, checkpoint, '--work-dir', str(out.parent),
                      '--cfg-options', f'test_evaluator.outfile={out}')
             return dict(ap50=instance_ap(data / 'annotations/instances_val.json', out, kind='segm').row()['AP50'])
@@ -154,7 +154,13 @@ class World:
         def miou(labels: str | Path, split: str) -> float:
             ids = (data / f'ImageSets/Segmentation/{split}.txt').read_text().split()
             return evaluate_folder(Path(labels), data / 'SegmentationClass', ids, TOY_CLASSES).miou or 0.
-        found = dict(val=miou(Path(cfg.pseudo_labels.out_dir) / 'labels', 'val'))
+        if cfg.get('pseudo_labels'):
+            predicted = Path(cfg.pseudo_labels.out_dir) / 'labels'
+        else:
+            predicted = ROOT / cfg.work_dir / 'predictions/val'
+            call(self.log, 'test', cfg.filename, checkpoint, '--work-dir', str(predicted.parent), '--out',
+                 str(predicted))
+        found = dict(val=miou(predicted, 'val'))
         if method.labels:
             found['train'] = miou(cfg.train_dataloader.dataset.label_dirs.seg_map, 'train')
         return found
