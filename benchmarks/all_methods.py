@@ -128,6 +128,8 @@ class World:
         keys = []
         for stage in stages.in_order([last]):
             key = f'{method.profile} {stage.key}'
+            if stage.run == 'train':   # the same training under the names of several configs
+                key = f'{method.profile} train {stages.load_config(stage.config).work_dir}'
             if stages.why_incomplete(stage):
                 self.costs[key] = measured(stages.command(stage, ROOT / 'tools'), self.log)
             if stage.run != 'data' and 'pretrain' not in stage.config:
