@@ -220,8 +220,8 @@ def write(found: dict[str, Any]) -> str:
     text = table(found)
     RESULTS.with_suffix('.md').write_text(
         '# Every method on toy VOC\n\nMade by `make benchmark` (`python benchmarks/all_methods.py`). '
-        'Mean ± standard deviation over the worlds 0, 1 '
-        'and 2; fewer where it says so. Time and memory are of the worlds in which the whole chain ran under the '
+        'Mean ± standard deviation over the worlds 0, 1 and 2; fewer where it says so. Time and memory are of the '
+        'worlds in which the whole chain ran under the '
         f'benchmark; "not measured" where part of it was complete before.\n\nEnvironment: {shown}.\n\n{text}')
     return text
 

@@ -290,7 +290,7 @@ def table(results: dict[str, Any], arguments: argparse.Namespace) -> str:
     """The page of results."""
     lines = ['# Soak: labelling runs that are interrupted', '',
              f'`python benchmarks/soak.py --kills {arguments.kills} --images {arguments.images} --seed '
-             f'{arguments.seed}`: `tools/generate.py` with two workers, on a machine that was doing other work.', '',
+             f'{arguments.seed}`: `tools/generate.py` with two workers.', '',
              'Labels: every label map, instance file, `instances.json` and `manifest.jsonl` compared with those of an '
              'unbroken run, byte for byte;', 'then `--verify`. Left over: temporary files, claims, other files, '
              'processes. Where interruptions are fewer than', '`--kills` asks for (a fifth of it for workers and one '

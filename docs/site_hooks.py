@@ -62,7 +62,7 @@ def _several(child: Any) -> list[Any]:
     if child.startswith('reference/'):
         return [f'reference/{package}.md' for package in REFERENCE]
     names = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(child))
-    if len(names) > 1:
+    if '*' in child:
         names = [name for name in names if name != 'benchmarks/results/all_methods.md']   # it has a place of its own
     return [{TABLES[Path(name).stem]: name} if Path(name).stem in TABLES else name for name in names]
 

@@ -46,8 +46,13 @@ def test_a_process_that_dies_while_another_is_started_hangs_nothing(before, monk
     pool = WorkerPool(2)
     pool._processes = Known()
     start = pool._spawn_process
-    monkeypatch.setattr(pool, '_spawn_process', lambda: (pool._processes and moment == 'not yet started'
-                                                         and die(pool, first), start()))
+
+    def spawn():
+        if pool._processes and moment == 'not yet started':
+            die(pool, first)
+        start()
+
+    monkeypatch.setattr(pool, '_spawn_process', spawn)
     first = pool.submit(time.sleep, 600)
     try:
         second = pool.submit(os.getpid)
