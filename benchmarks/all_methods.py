@@ -6,7 +6,7 @@ stage that runs here is measured: CPU seconds of its process and its workers, an
 of them. Stages that were complete before are kept, and have no measurement. A method's time is the sum over its
 chain, from nothing; the drawing of the data and the pretraining on textures, which all share, are left out.
 
-Resumable: the results file is written after every method and world, and stages that are complete are kept.
+Resumable: the results file is written after every stage that was measured, and stages that are complete are kept.
 
 Example:
     python benchmarks/all_methods.py --worlds 0 1 2                  # make benchmark; many hours on one core
@@ -113,7 +113,8 @@ class World:
     """One world: runs chains in it, keeps costs and scores."""
 
     def __init__(self, number: int, found: dict[str, Any]) -> None:
-        self.number, self.log = number, ROOT / f'work_dirs/all_methods_world{number}.log'
+        self.number, self.found = number, found
+        self.log = ROOT / f'work_dirs/all_methods_world{number}.log'
         self.scores: dict[str, Any] = found.setdefault('scores', {}).setdefault(str(number), {})
         self.costs: dict[str, Any] = found.setdefault('costs', {}).setdefault(str(number), {})
 
@@ -132,6 +133,7 @@ class World:
                 key = f'{method.profile} train {stages.load_config(stage.config).work_dir}'
             if stages.why_incomplete(stage):
                 self.costs[key] = measured(stages.command(stage, ROOT / 'tools'), self.log)
+                write(self.found)   # a stage that is complete is not measured again
             if stage.run != 'data' and 'pretrain' not in stage.config:
                 keys.append(key)
         if last.run == 'labels':
