@@ -85,6 +85,16 @@ def read_run(root: str | Path) -> dict[str, Any] | None:
                     fix=f'rm -r {root}   (to make the labels anew), or bring the file back')
 
 
+def read_stage(work_dir: str | Path) -> dict[str, Any] | None:
+    """What ``stage.json`` of a finished training says: ``settings``, ``inputs``, ``product``.
+
+    None where there is none, or a damaged one: the training is then taken up at its last checkpoint and says it anew.
+    """
+    found = read_json(Path(work_dir) / 'stage.json') or {}
+    whole = isinstance(found.get('settings'), dict) and isinstance(found.get('inputs'), dict)
+    return found if whole and isinstance(found.get('product'), str) else None
+
+
 def label_png(label: np.ndarray, palette: list) -> bytes:
     """A label map as the bytes of an 8-bit palette PNG.
 

@@ -69,6 +69,49 @@ def test_training_is_missing_interrupted_complete_or_other(write):
     assert 'rm -r work/net' in str(caught.value)
 
 
+EMA = "dict(type='EMAHook', momentum=.1)"
+
+
+@pytest.mark.parametrize('added, other, part', [
+    (f"custom_hooks = [dict(type='wsss_mm.StageHook'), {EMA}]", f"custom_hooks = [{EMA.replace('.1', '.2')}]",
+     'custom_hooks'),
+    (f'custom_hooks = [{EMA}]', "custom_hooks = [dict(type='wsss_mm.StageHook')]", 'custom_hooks'),
+    ("custom_hooks = [dict(type='wsss_mm.StageHook')]", f'custom_hooks = [{EMA}]', 'custom_hooks'),
+    ("param_scheduler = [dict(type='PolyLR')]", '', 'param_scheduler'),
+    ('', "param_scheduler = [dict(type='PolyLR')]", 'param_scheduler')])
+def test_what_was_added_changed_or_removed_is_named(write, added, other, part):
+    """A hook may average the weights, so it decides; what the config no longer has counts as well."""
+    stage = Stage('train', write('net'))
+    plain = Path('net.py').read_text()
+    Path('net.py').write_text(f'{plain}\n{added}\n')
+    finish_training('net.py')
+    assert stages.why_incomplete(stage) is None
+    Path('net.py').write_text(f'{plain}\n{other}\n')
+    with pytest.raises(ConfigError, match=rf'changed: {part}\n'):
+        stages.why_incomplete(stage)
+
+
+def test_hooks_that_act_on_the_finished_network_decide_nothing(write):
+    stage = Stage('train', write('net'))
+    plain = Path('net.py').read_text()
+    for hooks in ("dict(type='wsss_mm.StageHook'), dict(type='wsss_mm.PseudoLabelHook')", "dict(type='StageHook')", ''):
+        finish_training('net.py')
+        Path('net.py').write_text(f'{plain}\ncustom_hooks = [{hooks}]\n')
+        assert stages.why_incomplete(stage) is None
+
+
+@pytest.mark.parametrize('damage', [
+    lambda r: '', lambda r: json.dumps(r)[:-9], lambda r: '{}', lambda r: '[]',
+    *(lambda r, k=key: json.dumps(dict(r, **{k: None})) for key in ('settings', 'inputs', 'product'))])
+def test_a_damaged_record_means_a_training_to_be_taken_up(write, damage):
+    stage = Stage('train', write('net'))
+    finish_training('net.py')
+    record = Path('work/net/stage.json')
+    record.write_text(damage(json.loads(record.read_text())))
+    Path('work/net/last_checkpoint').write_text('iter_1.pth')
+    assert stages.why_incomplete(stage) == 'training was interrupted' and stages.product_of(stage) is None
+
+
 def test_a_prerequisite_made_anew_makes_what_stands_on_it_stale(write):
     write('pre')
     finish_training('pre.py', 'first')

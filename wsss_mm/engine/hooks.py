@@ -49,7 +49,7 @@ class StageHook(Hook):
         settings = training_settings(cfg)
         files.write_json(work_dir / 'stage.json', dict(
             settings=settings, hash=digest(settings), product=sha256, iterations=runner.iter,
-            versions=installed_versions(),            inputs={p.key: product_of(p) for p in direct_prerequisites(cfg)}))
+            versions=installed_versions(), inputs={p.key: product_of(p) for p in direct_prerequisites(cfg)}))
 
 
 @HOOKS.register_module()

@@ -18,14 +18,15 @@ from typing import Any
 from mmengine.config import Config
 
 from wsss_mm import files
-from wsss_mm.config_hash import digest, settings_of
+from wsss_mm.config_hash import digest, plain, settings_of
 from wsss_mm.distributed import in_processes
 from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.registry import TASK_UTILS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TRAINING_KEYS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'randomness',
-                  'load_from')
+                  'load_from', 'custom_hooks')
+_HOOKS_AFTERWARDS = {'StageHook', 'PseudoLabelHook'}   # which change no weight
 _TRACE_FIELDS = {'out', 'images', 'split', 'name', 'title', 'variant'}
 # What a data folder holds once it is complete.
 _MARKERS = dict(toy='toy_voc.json', patches='patches.json', voc='ImageSets', coco='ImageSets',
@@ -106,14 +107,19 @@ def load_config(path: str | Path) -> Config:
 def training_settings(cfg: Mapping[str, Any]) -> dict[str, str]:
     """Hash per config part that decides a trained network.
 
-    Mixed precision counts as how it is computed, not as what. A resumed training's ``load_from`` is the checkpoint it
-    went on from, which decides nothing.
+    Of ``custom_hooks``, which may average weights or set some, those count that do not only act on the finished
+    network. Mixed precision counts as how it is computed, not as what. A resumed training's ``load_from`` is the
+    checkpoint it went on from, which decides nothing.
     """
     decisive = {k: cfg[k] for k in _TRAINING_KEYS if k in cfg and not (k == 'load_from' and cfg.get('resume'))}
     wrapper = decisive.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
         plain_wrapper = {k: v for k, v in wrapper.items() if k not in ('loss_scale', 'dtype')}
         decisive['optim_wrapper'] = plain_wrapper | dict(type='OptimWrapper')
+    decisive['custom_hooks'] = [hook for hook in decisive.get('custom_hooks') or []
+                                if plain(hook.get('type')).rpartition('.')[-1] not in _HOOKS_AFTERWARDS]
+    if not decisive['custom_hooks']:
+        del decisive['custom_hooks']
     return settings_of(decisive, decisive)
 
 
@@ -213,7 +219,7 @@ def product_of(stage: Stage) -> str | None:
         return digest(marker) if marker else None
     cfg = load_config(stage.config)
     if stage.run == 'train':
-        record = files.read_json(Path(cfg.work_dir) / 'stage.json')
+        record = files.read_stage(cfg.work_dir)
         return record['product'] if record else None
     if stage.run == 'trace':
         record = files.read_json(f'{dict(stage.data)["out"]}.json')
@@ -259,7 +265,8 @@ def why_incomplete(stage: Stage) -> str | None:
     cfg = load_config(stage.config)
     if stage.run == 'trace':
         out = dict(stage.data)['out']
-        if (record := files.read_json(f'{out}.json')) is None:
+        record = files.read_json(f'{out}.json')
+        if record is None or not isinstance(record.get('settings'), dict):
             return 'not traced yet'
         _refuse_changed(record, trace_settings(cfg, dict(stage.data)), f'{out}.json', _checkpoint_changed(cfg, record))
         return None
@@ -271,13 +278,13 @@ def why_incomplete(stage: Stage) -> str | None:
         record = files.read_run(cfg.pseudo_labels.out_dir)
         if record is None:
             return 'no labels yet'
-        if not record.get('complete'):
+        if not record.get('complete') or 'settings' not in record:
             return 'labels are there in part'
         settings = settings_of(cfg, [k for k in ('pseudo_labels', 'model') if k in record['settings']])
         changed = _checkpoint_changed(cfg, record) + _maps_changed(cfg, record)
         _refuse_changed(record, settings, cfg.pseudo_labels.out_dir, changed)
         return None
-    record = files.read_json(Path(cfg.work_dir) / 'stage.json')
+    record = files.read_stage(cfg.work_dir)
     if record is None:
         started = (Path(cfg.work_dir) / 'last_checkpoint').is_file()
         return 'training was interrupted' if started else 'not trained yet'
@@ -286,14 +293,15 @@ def why_incomplete(stage: Stage) -> str | None:
     settings = training_settings(cfg)
     if 'load_from' not in record['settings']:
         settings.pop('load_from', None)
-    _refuse_changed(record, settings, cfg.work_dir, stale)
+    gone = sorted(record['settings'].keys() - settings)
+    _refuse_changed(record, settings, cfg.work_dir, gone + stale)
     return None
 
 
 def _checkpoint_changed(cfg: Config, record: Mapping[str, Any]) -> list[str]:
     if 'checkpoint' not in record['settings']:
         return []
-    trained = files.read_json(Path(cfg.work_dir) / 'stage.json')
+    trained = files.read_stage(cfg.work_dir)
     return [] if trained and trained['product'] == record['settings']['checkpoint'] else ['checkpoint']
 
 
