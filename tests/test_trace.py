@@ -214,7 +214,8 @@ def test_tool(config, tmp_path, call_tool, toy_root):
     assert f'AdvCAM: mIoU {float(rows[0]["miou"]):.1f} after one step, {float(rows[2]["miou"]):.1f} after 3' in done.out
     assert 'traced, 5 images: 15/15' in done.out and (tmp_path / 'curves/adv.png').is_file()
     # to the stage chain, it is what a config with these options asks for, while the classifier is the same
-    (Path(cfg.work_dir) / 'stage.json').write_text(json.dumps(dict(product=file_sha256(f'{cfg.work_dir}/final.pth'))))
+    record = dict(settings={}, inputs={}, product=file_sha256(f'{cfg.work_dir}/final.pth'))
+    (Path(cfg.work_dir) / 'stage.json').write_text(json.dumps(record))
     asked = dict(run='trace', config=str(config), out=str(tmp_path / 'curves/adv'), images=5, variant=[
         'without: generator.localizer.localizer.regularization=0', 'plain, "CAM": generator.localizer.localizer.type='
         'wsss_mm.CAM generator.localizer.localizer._delete_=True'])
