@@ -75,6 +75,12 @@ def test_futures_of_a_broken_pool_are_not_waited_for(monkeypatch):
         assert pool.first([Future(), running]) == {running}
         assert pool.first([Future()]) == set()
         with pytest.raises(BrokenProcessPool):
+            pool.result(Future())
+        waiting = threading.Timer(.3, (late := Future()).set_result, ['late'])
+        waiting.start()
+        waiting.join()
+        assert pool.result(late) == 'late'
+        with pytest.raises(BrokenProcessPool):
             pool.submit(os.getpid)
 
 
@@ -83,3 +89,14 @@ def test_a_whole_pool_is_waited_for(monkeypatch):
     with WorkerPool(1) as pool:
         slow = pool.submit(time.sleep, .5)
         assert pool.first([slow]) == {slow} and slow.exception() is None
+
+
+def test_results_come_in_order_and_a_death_ends_them():
+    with WorkerPool(2) as pool:
+        assert list(pool.in_order(divmod, [7, 8, 9], [2, 3, 4])) == [(3, 1), (2, 2), (2, 1)]
+        results = pool.in_order(divmod, [7, 8], [2, 0])
+        assert next(results) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+        with pytest.raises(BrokenProcessPool):
+            list(pool.in_order(os._exit, [1]))

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -36,7 +37,8 @@ class WorkerPool(ProcessPoolExecutor):
 
     CPython before 3.12 does not guard the breaking of a pool against a ``submit`` at the same moment: a process that is
     being started then is waited for and never told to end, or cannot be started, and the future may never be settled.
-    So what is left of a broken pool is killed as it is shut down, and :meth:`first` does not wait for its futures.
+    So what is left of a broken pool is killed as it is shut down, and :meth:`first`, :meth:`result` and
+    :meth:`in_order` do not wait for its futures; the futures' own ``result`` and the base class's ``map`` would.
 
     Args:
         num_workers: Number of processes.
@@ -70,6 +72,26 @@ class WorkerPool(ProcessPoolExecutor):
             done = wait(futures, _LOOK, FIRST_COMPLETED).done
             if done or self._broken:
                 return done
+
+    def result(self, future: Future) -> Any:
+        """A future's result, waited for.
+
+        Raises:
+            BrokenProcessPool: a process has died; besides, what the call raised.
+        """
+        if not self.first([future]) and not future.done():
+            raise BrokenProcessPool('a process died while another was started')
+        return future.result()
+
+    def in_order(self, fn: Callable[..., Any], *columns: Iterable[Any]) -> Iterator[Any]:
+        """Results of one call per row of ``columns``, in their order; all are submitted at once.
+
+        Raises:
+            BrokenProcessPool: a process has died; besides, what a call raised.
+        """
+        waiting = deque([self.submit(fn, *row) for row in zip(*columns, strict=True)])
+        while waiting:
+            yield self.result(waiting.popleft())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """As of the base class."""

@@ -1,11 +1,13 @@
 """The sweep over alpha: what labelling one by one gives, in any number of processes; the tool's files."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.evaluation import ConfusionMatrix, sweep_alphas
 from wsss_mm.pseudo_labels.class_map_labels import MapLabeller
 from wsss_mm.refinement import DenseCRF
@@ -96,6 +98,16 @@ def test_refusals(folder, tmp_path):
         sweep(classes=CLASSES[:2])
     with pytest.raises(DataError, match='no such image'):
         sweep(crf=DenseCRF(preset='psa'), image_dir=tmp_path)
+
+
+def test_a_process_that_dies_ends_the_sweep_with_a_message(folder):
+    class Deadly:
+        def __reduce__(self):
+            return os._exit, (1,)   # as it arrives in the process
+
+    with pytest.raises(WSSSError, match='process of the sweep died'):
+        sweep_alphas(folder / 'maps', folder / 'truth', IDS, CLASSES, ALPHAS, crf=Deadly(),
+                     image_dir=folder / 'images', num_workers=1)
 
 
 def test_the_tool_writes_table_csv_and_picture(folder, tmp_path, call_tool):

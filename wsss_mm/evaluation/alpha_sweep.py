@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from wsss_mm.datasets.label_readers import find_image, read_image
-from wsss_mm.errors import ConfigError, DataError
+from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.evaluation.confusion import ConfusionMatrix
 from wsss_mm.evaluation.files import read_scored_map
 from wsss_mm.localization import best_class
@@ -119,6 +120,7 @@ def sweep_alphas(map_dir: str | Path, truth_dir: str | Path, ids: Sequence[str],
     Raises:
         ConfigError: no alpha, one that is not above 0, or a CRF without images.
         DataError: a file that is missing or unreadable, sizes that differ, ids outside the classes; no id at all.
+        WSSSError: a process died.
     """
     if not alphas or not all(alpha > 0 for alpha in alphas):
         raise ConfigError(f'alphas {list(alphas)}', expected='one or more powers above 0')
@@ -143,7 +145,10 @@ def _each(count: Callable[[str], np.ndarray], ids: Sequence[str], num_workers: i
         return
     with WorkerPool(num_workers) as pool:
         try:
-            yield from pool.map(count, ids)
+            yield from pool.in_order(count, ids)
+        except BrokenProcessPool:
+            raise WSSSError('a process of the sweep died (killed, or out of memory)',
+                            fix='run it again with fewer --num-workers') from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

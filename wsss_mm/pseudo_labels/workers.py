@@ -131,10 +131,7 @@ class LabelWorkers:
 
     def _alone(self, job: tuple) -> tuple:
         assert self._pool is not None
-        future = self._send(job)
-        if not self._pool.first([future]):
-            raise BrokenProcessPool
-        return future.result()
+        return self._pool.result(self._send(job))
 
     def _restart(self) -> None:
         if self._pool:

@@ -176,7 +176,7 @@ class BatchCRF:
         if self._pool is None:
             self._pool = WorkerPool(self.num_workers)
         try:
-            return list(self._pool.map(_infer, [self] * len(jobs), *zip(*jobs, strict=True)))
+            return list(self._pool.in_order(_infer, [self] * len(jobs), *zip(*jobs, strict=True)))
         except BrokenProcessPool:
             self.close()
             raise WSSSError('a process of BatchCRF died (killed, or out of memory)',

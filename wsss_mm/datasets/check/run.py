@@ -53,7 +53,7 @@ def _in_processes(jobs: Iterable[ImageJob], classes: Sequence[str], workers: int
                     running.append(pool.submit(_look_at_all, chunk, classes))
                 if not running:
                     return
-                yield from running.popleft().result()
+                yield from pool.result(running.popleft())
         except BrokenProcessPool:
             raise WSSSError('a checking process died (killed, or out of memory)',
                             fix='run it again with fewer --workers') from None
