@@ -55,6 +55,16 @@ def test_sizes_are_those_shown(pictures):
     assert {name: picture_size(pictures.path(i)) for i, name in pictures.names.items()} == PICTURES
 
 
+def test_a_file_of_another_kind_is_no_missing_picture(pictures, problems):
+    for name in ('moving.gif', '.hidden.png', 'a/notes.txt'):
+        (pictures.folder / name).touch()
+        assert pictures.find(name, 'tags.csv, line 2', problems) is None
+    assert pictures.find('x' * 3000, 'tags.csv, line 3', problems) is None
+    with pytest.raises(DataError, match=r"not taken for a picture \(3\):\n    tags.csv, line 2: 'moving.gif'(.|\n)*"
+                                        r"files that end in .jpg(.|\n)*a picture that is not there \(1\)"):
+        problems.check('tags.csv')
+
+
 @pytest.mark.parametrize('name, image_id', [
     ('a/b c.jpg', 'a__b_c'), ('./a/b c.JPG', 'a__b_c'), ('b c.jpg', 'a__b_c'), ('b c', 'a__b_c'),
     (r'a\b c.jpg', 'a__b_c'), ('/home/me/pictures/a/b c.jpg', 'a__b_c'), ('img.v2', 'img_v2'), ('img.v2.jpg', 'img_v2'),

@@ -99,7 +99,7 @@ class Pictures:
         Args:
             name: As the label file has it.
             where: File and line, for the message.
-            problems: Takes names of no picture and names of several.
+            problems: Takes names of no picture, of several, and of files of other kinds.
         """
         called = _normal(name)
         if called in self._whole:
@@ -114,6 +114,10 @@ class Pictures:
         if found:
             problems.add('a name that several pictures have', f'{where}: {name!r} is '
                          + ', '.join(repr(self.names[i]) for i in found[:3]), f'paths below {self.folder}')
+        elif _is_file(self.folder / _normal(name)):
+            problems.add('a file that is there and is not taken for a picture', f'{where}: {name!r}',
+                         f'files that end in {", ".join(SUFFIXES)}, and are not hidden',
+                         'convert or rename it, or take the line out')
         else:
             self._missing += 1   # a likeness takes milliseconds, and no message shows more than the first ones
             close = difflib.get_close_matches(called, list(self._whole)[:2000], 1) if self._missing <= 5 else []
@@ -148,6 +152,13 @@ def _walk(folder: Path, excluded: set[Path]) -> Iterator[str]:
         for name in names:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith('.'):
                 yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):   # a name too long, or with a zero byte
+        return False
 
 
 def _normal(name: str) -> str:
