@@ -77,7 +77,8 @@ def test_one_command_runs_the_whole_chain(chain, monkeypatch, call_tool):
 def test_testing(chain, run_tool, call_tool, monkeypatch):
     """The same score as the training's last validation; predictions as PNG; another network's weights refused."""
     root, said = chain
-    done = run_tool(root, 'test', 'tiny/segmentor.py', '--out', 'predictions', '--work-dir', 'test_log')
+    done = run_tool(root, 'test', 'tiny/segmentor.py', '--out', 'predictions', '--work-dir', 'test_log',
+                    '--cfg-options', 'test_dataloader.persistent_workers=True')   # which is without effect there
     scores = [re.findall(r'mIoU: +([\d.]+)', text)[-1] for text in (said, done.stdout)]
     assert scores[0] == scores[1]
     for path in (root / 'data/toy_voc/boxes_world0/ImageSets/Segmentation/val.txt').read_text().split():
@@ -95,7 +96,8 @@ def test_resuming_goes_on_where_it_stopped(chain, run_tool, monkeypatch):
     (root / 'longer/stage.json').unlink()
     (root / 'longer/last_checkpoint').write_text('longer/iter_2.pth')
     done = run_tool(root, 'train', 'tiny/classifier.py', '--no-prerequisites', '--resume', '--work-dir', 'longer',
-                    '--cfg-options', 'train_cfg.max_iters=4', 'default_hooks.logger.interval=1')
+                    '--cfg-options', 'train_cfg.max_iters=4', 'default_hooks.logger.interval=1',
+                    'train_dataloader.persistent_workers=True')   # without effect: no workers
     lines = re.findall(r'Iter\(train\) \[(\d)/4\]', done.stdout)
     assert lines == ['3', '4'] and 'resumed' in done.stdout
     record = json.loads((root / 'longer/stage.json').read_text())

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 TOOLS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TOOLS.parent))
@@ -16,6 +17,15 @@ sys.path.insert(0, str(TOOLS.parent))
 def own_text(error: Exception) -> str:
     """An error's own message, also where torch brings it from a data loader's worker with its whole traceback."""
     return re.split(r'\nwsss_mm\.errors\.\w+: ', str(error))[-1].rstrip()
+
+
+def drop_worker_options(cfg: Any) -> None:
+    """Loaders with ``num_workers=0``, as for debugging: torch refuses the options of workers where there are none."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and loader.get('num_workers') == 0:
+            for option in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(option, None)
 
 
 def run(main: Callable[[], int | None]) -> None:

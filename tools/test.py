@@ -48,6 +48,7 @@ def main() -> int:
     checkpoint = args.checkpoint or os.path.join(cfg.work_dir, 'final.pth')
     load_checkpoint_file(checkpoint)   # a clear refusal before anything is built
     set_up_launcher(cfg, args.launcher)
+    _common.drop_worker_options(cfg)
     cfg.load_from = checkpoint
     cfg.work_dir = args.work_dir or cfg.work_dir
     if args.out:

@@ -63,6 +63,7 @@ def train(cfg, args) -> None:
     from wsss_mm.registry import check_scope
     from wsss_mm.safe_loading import load_checkpoint_file
     set_up_launcher(cfg, args.launcher)
+    _common.drop_worker_options(cfg)
     if 'default_scope' not in cfg:
         raise ConfigError('no default_scope', file=cfg.filename, expected="default_scope = 'mmseg' or 'mmdet'",
                           fix='add it to the config or take _base_/default_runtime.py')

@@ -72,7 +72,8 @@ def place_pictures(pictures: Pictures, folder: Path, copy: bool, max_side: int |
         for done, (image_id, found) in enumerate(zip(pictures.names, pool.map(place, pictures.names), strict=True), 1):
             if isinstance(found, DataError):
                 problems.add('a picture that cannot be read', f'{pictures.names[image_id]!r}: {found.problem}',
-                             'whole pictures of 8 bits a channel', 'copy or convert them again, or take them out of the folder')
+                             'whole pictures of 8 bits a channel',
+                             'copy or convert them again, or take them out of the folder')
             else:
                 placed[image_id] = found
             if progress is not None:
