@@ -62,8 +62,8 @@ def main() -> int:
               f'all of them: {run.folder.failures_path}; mend or drop them and run the same command again',
               file=sys.stderr)
         return 1
-    print(f'labels: {run.folder.root} ({", ".join(run.generator.outputs)}), {result["labelled"]} new, '
-          f'{result["skipped"]} kept')
+    made = sorted(path.name for path in run.folder.root.iterdir() if path.is_dir() and path.name != 'sharing')
+    print(f'labels: {run.folder.root} ({", ".join(made)}), {result["labelled"]} new, {result["skipped"]} kept')
     return 0
 
 
