@@ -1,6 +1,7 @@
 """Class maps and an image in, better class maps out."""
 
 from wsss_mm.refinement.batch_crf import BatchCRF
+from wsss_mm.refinement.bilateral_filter import BilateralFilter
 from wsss_mm.refinement.dense_crf import CRF_PRESETS, DenseCRF, PreparedCRF
 from wsss_mm.refinement.hierarchy_proposals import HierarchyProposals
 from wsss_mm.refinement.mask_builder import MaskBuilder
@@ -10,6 +11,6 @@ from wsss_mm.refinement.proposal_rule import ProposalRefiner, refine_mask, refin
 from wsss_mm.refinement.proposals import Proposals
 from wsss_mm.refinement.random_walk import random_walk
 
-__all__ = ['BatchCRF', 'CRF_PRESETS', 'DenseCRF', 'HierarchyProposals', 'MaskBuilder', 'MaskProposals',
-           'PermutohedralLattice', 'PreparedCRF', 'ProposalRefiner', 'Proposals', 'random_walk', 'refine_mask',
-           'refine_masks', 'refine_pairs']
+__all__ = ['BatchCRF', 'BilateralFilter', 'CRF_PRESETS', 'DenseCRF', 'HierarchyProposals', 'MaskBuilder',
+           'MaskProposals', 'PermutohedralLattice', 'PreparedCRF', 'ProposalRefiner', 'Proposals', 'random_walk',
+           'refine_mask', 'refine_masks', 'refine_pairs']

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.processes import WorkerPool
+from wsss_mm.refinement.bilateral_filter import CHUNK, bilateral_features, check_exact, pair_weights, positions_of
 from wsss_mm.refinement.dense_crf import mean_field, normalised_kernel
 from wsss_mm.registry import TASK_UTILS
-
-LARGEST_EXACT = 10_000    # positions; 400 MB of float32 for each image
-_CHUNK = 2**27            # kernel entries held at once, 512 MiB of float32
 
 
 @TASK_UTILS.register_module()
@@ -118,26 +116,18 @@ class BatchCRF:
                 images.shape != (len(unary), *unary.shape[2:], 3):
             raise DataError(f'BatchCRF got images {tuple(images.shape)} of {images.dtype} and unary energies '
                             f'{tuple(unary.shape)}', expected='(N, h, w, 3) uint8 and (N, C, h, w)')
-        positions = unary.shape[2] * unary.shape[3]
-        if self.kernel == 'exact' and positions > LARGEST_EXACT:
-            raise ConfigError(f"BatchCRF kernel='exact' with {unary.shape[2]} x {unary.shape[3]} = {positions} "
-                              f'positions', expected=f'at most {LARGEST_EXACT}', fix="set kernel='lattice'")
+        check_exact('BatchCRF', self.kernel, unary)
         if self.classes == 'present' and tags is None:
             raise ConfigError("BatchCRF classes='present' without tags", fix="set classes='all'")
 
     def _features(self, images: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """``(…, h w, 5)`` and ``(h w, 2)``: positions and colours, positions alone, in standard deviations."""
-        height, width = images.shape[-3:-1]
-        y, x = torch.meshgrid(torch.arange(height, device=images.device), torch.arange(width, device=images.device),
-                              indexing='ij')
-        position = torch.stack([x, y], -1).flatten(0, 1).to(dtype)
-        colour = images.flatten(-3, -2).to(dtype) / self.bilateral_rgb
-        bilateral = (position / self.bilateral_xy).expand(*colour.shape[:-1], 2)
-        return torch.cat([bilateral, colour], -1), position / self.gaussian_xy
+        bilateral = bilateral_features(images, self.bilateral_xy, self.bilateral_rgb, dtype)
+        return bilateral, positions_of(images, dtype) / self.gaussian_xy
 
     def _exact(self, images: Tensor, energy: Tensor, present: Tensor | None, inside: Tensor | None) -> Tensor:
         positions = energy.shape[2]
-        size = max(1, _CHUNK // positions**2)
+        size = max(1, CHUNK // positions**2)
         bilateral, gaussian = self._features(images.to(energy.device), energy.dtype)
         chosen = None
         if present is not None:
@@ -222,8 +212,7 @@ class BatchCRF:
 
 def _normalised(features: Tensor, mask: Tensor | None) -> Tensor:
     """``(B, n, n)`` kernels of ``(B, n, d)`` features, symmetrically normalised; 0 outside the ``(B, n)`` mask."""
-    # Squares by the expansion of (a - b)^2 lose three digits, which mean field amplifies.
-    kernel = torch.cdist(features, features, compute_mode='donot_use_mm_for_euclid_dist').square_().mul_(-.5).exp_()
+    kernel = pair_weights(features)
     if mask is not None:
         kernel = kernel * mask[:, None] * mask[:, :, None]
     norm = (kernel.sum(2, keepdim=True) + 1e-20).rsqrt()
