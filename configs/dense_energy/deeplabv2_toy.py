@@ -1,0 +1,40 @@
+# DeepLab-V2 on CAM's labels with the dense CRF's energy as a second loss, toy VOC.
+_base_ = '../cam/deeplabv2_toy.py'
+world = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}'
+work_dir = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2'
+model = dict(
+    type='wsss_mm.SeededSegmentor',
+    seed_losses=[
+        dict(type='wsss_mm.GAINSegLoss', seg_weight=1., cl_weight=0.),   # cross-entropy on the labels
+        dict(type='wsss_mm.DenseEnergyLoss', weight=1., filter=dict(
+            type='wsss_mm.BilateralFilter', xy=4, rgb=6, kernel='exact'))])
+train_dataloader = dict(dataset=dict(
+    box_dir='Annotations',   # tags
+    pipeline=[
+        dict(type='wsss_mm.LoadImage'),
+        dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
+        dict(type='wsss_mm.LoadWeakLabels', boxes=False),
+        dict(type='wsss_mm.MarkValid'),   # what a crop pads is in no pair
+        dict(type='wsss_mm.RandomScale', ratio_range=(.85, 1.2)),
+        dict(type='wsss_mm.RandomCropWithBoxes', crop_size={{_base_.crop_size}}),
+        dict(type='RandomFlip', prob=.5),
+        dict(type='wsss_mm.ColorJitter', brightness=.3, contrast=.3, saturation=.3),
+        dict(type='wsss_mm.PackWeakInputs')]))
+pseudo_labels = dict(
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2/predictions')
+report = dict(
+    title='Dense energy on toy VOC: image tags in, a trained segmentor out',
+    out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2/report',
+    needs=[dict(run='labels')],
+    rows=[
+        dict(name='CAM', labels=world + '/cam/labels/labels', maps=world + '/cam/labels/maps', curve=True),
+        dict(name='DeepLab-V2 + dense energy', labels=world + '/dense_energy/deeplabv2/predictions/labels')],
+    paper_source='no figure of the paper is of these labels',
+    stations=[
+        ('weak labels', 'image tags', 'no box or mask is seen in training'),
+        ('classifier', 'GAPHead', 'global average pooling'),
+        ('localization', 'CAM', '4 scales, flip'),
+        ('pseudo labels', 'ClassMapLabels', 'a threshold'),
+        ('segmentor', 'DeepLab-V2', 'cross-entropy and dense energy')],
+    gallery=dict(
+        row='DeepLab-V2 + dense energy', prediction=world + '/dense_energy/deeplabv2/predictions/labels'))
