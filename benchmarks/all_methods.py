@@ -78,6 +78,7 @@ METHODS = {
     'SEC': Method('sec/deeplabv1', labels=False, paper='val 50.7, with CRF'),
     'GAIN-SEC': Method('gain_sec/deeplabv1', labels=False, paper='val 55.3, with CRF'),
     'DSRG': Method('dsrg/deeplabv2', paper='val 59.0, with CRF'),
+    'CAM + dense energy': Method('dense_energy/deeplabv2', paper='–'),
     'mixed: 28 masks, 84 boxes, 288 tags': Method('mixed/deeplabv2'),
     'box fill, the plain baseline of boxes': Method('bap/deeplabv2_boxfill', 'boxes', paper='train 65.4'),
     'BANA': Method('bap/deeplabv2', 'boxes', paper='train 78.7 (Y_crf), val 68.1 (V1)'),

@@ -7,7 +7,7 @@ model = dict(
     seed_losses=[
         dict(type='wsss_mm.GAINSegLoss', seg_weight=1., cl_weight=0.),   # cross-entropy on the labels
         dict(type='wsss_mm.DenseEnergyLoss', weight=1., filter=dict(
-            type='wsss_mm.BilateralFilter', xy=4, rgb=6, kernel='exact'))])
+            type='wsss_mm.BilateralFilter', xy=4, rgb=6, kernel='lattice'))])
 train_dataloader = dict(dataset=dict(
     box_dir='Annotations',   # tags
     pipeline=[
