@@ -98,7 +98,7 @@ def test_padding_has_no_part(kernel):
     changed.backward()
     assert not logits.grad[..., 4:].any() and logits.grad[..., :4].abs().max() > 0
     nothing = energy(logits, pictures, torch.zeros_like(valid), bilateral)
-    assert float(nothing) == 0 and nothing.requires_grad
+    assert nothing.item() == 0 and nothing.requires_grad
 
 
 def test_the_lattice_gives_nearly_the_same_value_and_gradient():

@@ -231,3 +231,24 @@ def test_many_at_once_get_every_share_once(tmp_path):
         works[1].take(7)
     for work in works:
         work.__exit__()
+
+
+def test_the_last_line_counts_what_others_did_after_this_processs_last_image(config, tmp_path, monkeypatch, capsys):
+    """What is left after a process's own images is seen as it claims, with no image of its own to say so by."""
+    cfg = Config.fromfile(config)
+    cfg.pseudo_labels.out_dir = str(tmp_path / 'labels')
+    first, second = LabellingRun(cfg), LabellingRun(cfg)
+    monkeypatch.setattr(second.folder, 'finish', lambda gather: False)   # which is left to the first
+    claim = first.folder.claimed
+
+    def claimed(shares):
+        shares = claim(shares)
+        yield next(shares)
+        yield next(shares)
+        assert second.run()['labelled'] == 10
+        capsys.readouterr()
+        yield from shares
+
+    monkeypatch.setattr(first.folder, 'claimed', claimed)
+    assert first.run() == dict(complete=True, labelled=2, skipped=10, failures={})
+    assert '12/12 (100 %)' in capsys.readouterr().out.splitlines()[-1]

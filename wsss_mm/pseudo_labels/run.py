@@ -150,7 +150,7 @@ class LabellingRun:
                     progress.reach(len(ids) - len(left), len(failures))
                 if left:
                     self.folder.wait()
-                    progress.reach(len(ids) - len(left), len(failures))
+                progress.reach(len(ids) - len(left), len(failures))   # claiming and waiting saw what others did
         progress.finish()
 
     def _samples(self, batches: Iterable[Sequence[int]], left: Set[str], ids: Sequence[str]

@@ -25,8 +25,8 @@ def dense_energy(probabilities: Tensor, weighted_sums: Callable[[Tensor], Tensor
 
     The gradient is ``(W 1 - 2 W S_k) / 1' W 1``, W being symmetric (the lattice's is, but for the border of the
     positions in use). No graph passes through W: its sums are taken once for value and gradient, with those of ones as
-    one more channel. Naive: a product over all pairs for every class, and again in the backward pass, 2 to 5 times as
-    long as with exact sums, 5 to 37 times as with the lattice (``benchmarks/results/dense_energy.md``).
+    one more channel. Naive: a product over all pairs for every class, and again in the backward pass, 3 to 4 times as
+    long as with exact sums, 6 to 43 times as with the lattice (``benchmarks/results/dense_energy.md``).
 
     Args:
         probabilities: ``(N, C, h, w)``, summing to 1 over the classes.
