@@ -92,6 +92,10 @@ METHODS = {
 }
 
 
+# Rows compared with another one than the plain baseline of their profile and what `A + B` refines.
+ALSO = (('BANA', 'clean masks'), ('SEC', 'cues alone'), ('cues and dense energy', 'cues alone'))
+
+
 def measured(line: list[str], log: Path) -> dict[str, float]:
     """Run a command and measure it.
 
@@ -208,6 +212,30 @@ def table(found: dict[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def compared() -> list[tuple[str, str]]:
+    """Rows with the rows that they are compared with: the plain baseline, what they refine, and `ALSO`."""
+    plain = {METHODS[name].profile: name for name in METHODS if 'the plain baseline' in name}
+    pairs = [(name, plain[method.profile]) for name, method in METHODS.items()
+             if 'Mask R-CNN' not in name and name not in plain.values()]
+    refined = [(name, name.rpartition(' + ')[0]) for name in METHODS if name.rpartition(' + ')[0] in METHODS]
+    return [*pairs, *refined, *ALSO]
+
+
+def differences(found: dict[str, Any]) -> str:
+    """The Markdown table of differences, world by world."""
+    worlds = sorted(found.get('scores', {}))
+    lines = [f'| method | against | labels on train, worlds {" / ".join(worlds)} | segmentor on val |',
+             '|---' * 4 + '|']
+    for name, other in compared():
+        cells = []
+        for part in ('train', 'val'):
+            pairs = [(found['scores'][w].get(name, {}), found['scores'][w].get(other, {})) for w in worlds]
+            gaps = [f'{a[part] - b[part]:+.1f}' if part in a and part in b else '–' for a, b in pairs]
+            cells.append(' / '.join(gaps) if set(gaps) - {'–'} else '–')
+        lines.append(f'| {name} | {other} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
 def environment() -> dict[str, str]:
     """What the figures were measured with."""
     sys.path.insert(0, str(ROOT))
@@ -222,7 +250,7 @@ def write(found: dict[str, Any]) -> str:
     """Write the JSON and the table; returns the table."""
     RESULTS.with_suffix('.json').write_text(json.dumps(found, indent=1, sort_keys=True) + '\n')
     shown = ', '.join(f'{name} {version}' for name, version in found['environment'].items())
-    text = table(found)
+    text = f'{table(found)}\n## World by world\n\n{differences(found)}'
     RESULTS.with_suffix('.md').write_text(
         '# Every method on toy VOC\n\nMade by `make benchmark` (`python benchmarks/all_methods.py`). '
         'Mean ± standard deviation over the worlds 0, 1 and 2; fewer where it says so. Time and memory are of the '

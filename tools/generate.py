@@ -62,7 +62,8 @@ def main() -> int:
               f'all of them: {run.folder.failures_path}; mend or drop them and run the same command again',
               file=sys.stderr)
         return 1
-    made = sorted(path.name for path in run.folder.root.iterdir() if path.is_dir() and path.name != 'sharing')
+    shared = run.folder.sharing.folder   # another process may be about to remove it
+    made = sorted(path.name for path in run.folder.root.iterdir() if path.is_dir() and path != shared)
     print(f'labels: {run.folder.root} ({", ".join(made)}), {result["labelled"]} new, {result["skipped"]} kept')
     return 0
 

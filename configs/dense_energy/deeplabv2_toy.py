@@ -1,34 +1,21 @@
-# DeepLab-V2 on SEC's cues from CAM, with the dense CRF's energy as a second loss, toy VOC.
-_base_ = '../cam/deeplabv2_toy.py'
+# DeepLab-V2 on SEC's cues from CAM, with the dense CRF's energy as a second loss, toy VOC. How it is trained on cues is
+# GAIN's segmentor's way, without its loss on tags.
+_base_ = '../gain/deeplabv2_seg_toy.py'
 world = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}'
 cues = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/sec/cues'
 prerequisites = [{{_base_.toy_data}}, dict(run='labels', config='configs/sec/cues_toy.py')]
 work_dir = 'work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2'
-model = dict(
-    type='wsss_mm.SeededSegmentor',
-    seed_losses=[
-        dict(type='wsss_mm.GAINSegLoss', seg_weight=1., cl_weight=0.),   # cross-entropy on the cues
-        dict(type='wsss_mm.DenseEnergyLoss', weight=1., filter=dict(
-            type='wsss_mm.BilateralFilter', xy=4, rgb=6, kernel='lattice'))])
+model = dict(seed_losses=[
+    dict(type='wsss_mm.GAINSegLoss', seg_weight=1., cl_weight=0.),   # cross-entropy on the cues
+    dict(type='wsss_mm.DenseEnergyLoss', weight=1., filter=dict(
+        type='wsss_mm.BilateralFilter', xy=4, rgb=6, kernel='lattice'))])
 train_dataloader = dict(dataset=dict(
-    box_dir='Annotations',   # tags
-    label_dirs=dict(seg_map=cues + '/labels'), labels_made_by='configs/sec/cues_toy.py',
-    pipeline=[
-        dict(type='wsss_mm.LoadImage'),
-        dict(type='wsss_mm.LoadLabelMaps', keys=('gt_seg_map', )),
-        dict(type='wsss_mm.LoadWeakLabels', boxes=False),
-        dict(type='wsss_mm.MarkValid'),   # what a crop pads is in no pair
-        dict(type='wsss_mm.RandomScale', ratio_range=(.85, 1.2)),
-        dict(type='wsss_mm.RandomCropWithBoxes', crop_size={{_base_.crop_size}}),
-        dict(type='RandomFlip', prob=.5),
-        dict(type='wsss_mm.ColorJitter', brightness=.3, contrast=.3, saturation=.3),
-        dict(type='wsss_mm.PackWeakInputs')]))
+    label_dirs=dict(seg_map=cues + '/labels'), labels_made_by='configs/sec/cues_toy.py'))
 pseudo_labels = dict(
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2/predictions')
 report = dict(
     title='Dense energy on toy VOC: image tags in, a trained segmentor out',
     out_dir='work_dirs/toy_{{$TOY_PROFILE:tags}}{{$TOY_WORLD:0}}/dense_energy/deeplabv2/report',
-    needs=[dict(run='labels')],
     rows=[
         dict(name='CAM', labels=world + '/cam/labels/labels', maps=world + '/cam/labels/maps', curve=True),
         dict(name='cues', labels=cues + '/labels'),
@@ -44,5 +31,5 @@ report = dict(
         'training seed': '0', 'toy world': '{{$TOY_WORLD:0}}', 'test of DeepLab-V2': 'one scale, no flip, no CRF',
         'cues': 'scored where they are: pixels without a cue are left out'},
     gallery=dict(
-        row='DeepLab-V2 + dense energy', labels=cues + '/labels',
+        row='DeepLab-V2 + dense energy', maps=world + '/cam/labels/maps', labels=cues + '/labels',
         prediction=world + '/dense_energy/deeplabv2/predictions/labels'))

@@ -116,10 +116,9 @@ def training_settings(cfg: Mapping[str, Any]) -> dict[str, str]:
     if wrapper.get('type') == 'AmpOptimWrapper':
         plain_wrapper = {k: v for k, v in wrapper.items() if k not in ('loss_scale', 'dtype')}
         decisive['optim_wrapper'] = plain_wrapper | dict(type='OptimWrapper')
-    decisive['custom_hooks'] = [hook for hook in decisive.get('custom_hooks') or []
-                                if plain(hook.get('type')).rpartition('.')[-1] not in _HOOKS_AFTERWARDS]
-    if not decisive['custom_hooks']:
-        del decisive['custom_hooks']
+    if hooks := [hook for hook in decisive.pop('custom_hooks', None) or []
+                 if plain(hook.get('type')).rpartition('.')[-1] not in _HOOKS_AFTERWARDS]:
+        decisive['custom_hooks'] = hooks
     return settings_of(decisive, decisive)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wsss_mm.errors import ConfigError, DataError, WSSSError
 from wsss_mm.processes import WorkerPool
-from wsss_mm.refinement.bilateral_filter import CHUNK, bilateral_features, check_exact, pair_weights, positions_of
+from wsss_mm.refinement.bilateral_filter import CHUNK, bilateral_features, check_batch, pair_weights, positions_of
 from wsss_mm.refinement.dense_crf import mean_field, normalised_kernel
 from wsss_mm.registry import TASK_UTILS
 
@@ -112,11 +112,7 @@ class BatchCRF:
         return posterior.view(shape)
 
     def _check(self, images: Tensor, unary: Tensor, tags: Tensor | None) -> None:
-        if unary.ndim != 4 or 0 in unary.shape or images.dtype != torch.uint8 or \
-                images.shape != (len(unary), *unary.shape[2:], 3):
-            raise DataError(f'BatchCRF got images {tuple(images.shape)} of {images.dtype} and unary energies '
-                            f'{tuple(unary.shape)}', expected='(N, h, w, 3) uint8 and (N, C, h, w)')
-        check_exact('BatchCRF', self.kernel, unary)
+        check_batch('BatchCRF', self.kernel, images, unary, 'unary energies')
         if self.classes == 'present' and tags is None:
             raise ConfigError("BatchCRF classes='present' without tags", fix="set classes='all'")
 

@@ -88,11 +88,7 @@ class BilateralFilter:
             DataError: shapes that do not fit, or images that are not uint8.
             ConfigError: ``'exact'`` with more than 10,000 positions.
         """
-        if values.ndim != 4 or 0 in values.shape or images.dtype != torch.uint8 or \
-                images.shape != (len(values), *values.shape[2:], 3):
-            raise DataError(f'BilateralFilter got images {tuple(images.shape)} of {images.dtype} and values '
-                            f'{tuple(values.shape)}', expected='(N, h, w, 3) uint8 and (N, K, h, w)')
-        check_exact('BilateralFilter', self.kernel, values)
+        check_batch('BilateralFilter', self.kernel, images, values)
         exact = self.kernel == 'exact'
         rows = values.flatten(2)
         rows = rows if exact and rows.dtype == torch.float64 else rows.float()
@@ -116,17 +112,28 @@ class BilateralFilter:
         found = torch.zeros_like(values)
         for i, features in enumerate(bilateral_features(images.cpu(), self.xy, self.rgb)):
             index = slice(None) if inside is None else inside[i].cpu()
-            if len(features[index]):
-                found[i, :, index] = PermutohedralLattice(features[index]).filter(values[i, :, index].t()).t()
+            chosen = features[index]
+            if len(chosen):
+                found[i, :, index] = PermutohedralLattice(chosen).filter(values[i, :, index].t()).t()
         return found.to(rows.device)
 
 
-def check_exact(name: str, kernel: str, values: Tensor) -> None:
-    """Refuse exact sums over too many positions.
+def check_batch(name: str, kernel: str, images: Tensor, values: Tensor, what: str = 'values') -> None:
+    """Refuse images and ``(N, K, h, w)`` values that do not fit, and exact sums over too many positions.
+
+    Args:
+        name, kernel: Of the caller, for the message.
+        images, values: What it got.
+        what: The caller's word for the values.
 
     Raises:
-        ConfigError: ``'exact'`` with more than 10,000 positions of ``(N, K, h, w)`` values.
+        DataError: shapes that do not fit, or images that are not uint8.
+        ConfigError: ``'exact'`` with more than 10,000 positions.
     """
+    if values.ndim != 4 or 0 in values.shape or images.dtype != torch.uint8 or \
+            images.shape != (len(values), *values.shape[2:], 3):
+        raise DataError(f'{name} got images {tuple(images.shape)} of {images.dtype} and {what} {tuple(values.shape)}',
+                        expected='(N, h, w, 3) uint8 and (N, C, h, w)')
     height, width = values.shape[2:]
     if kernel == 'exact' and height * width > LARGEST_EXACT:
         raise ConfigError(f"{name} kernel='exact' with {height} x {width} = {height * width} positions",

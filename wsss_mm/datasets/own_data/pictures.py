@@ -114,7 +114,7 @@ class Pictures:
         if found:
             problems.add('a name that several pictures have', f'{where}: {name!r} is '
                          + ', '.join(repr(self.names[i]) for i in found[:3]), f'paths below {self.folder}')
-        elif _is_file(self.folder / _normal(name)):
+        elif os.path.isfile(self.folder / _normal(name)):   # also False for names that no system takes
             problems.add('a file that is there and is not taken for a picture', f'{where}: {name!r}',
                          f'files that end in {", ".join(SUFFIXES)}, and are not hidden',
                          'convert or rename it, or take the line out')
@@ -152,13 +152,6 @@ def _walk(folder: Path, excluded: set[Path]) -> Iterator[str]:
         for name in names:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith('.'):
                 yield (Path(place) / name).relative_to(folder).as_posix()
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):   # a name too long, or with a zero byte
-        return False
 
 
 def _normal(name: str) -> str:
